@@ -1,0 +1,259 @@
+# Rampart's one Makefile: every verb that a user types, and how each file is made. `make help` lists
+# the verbs and the variables.
+
+# ---- What the user may set --------------------------------------------------------------------
+
+# The architecture: a folder below arch/.
+ARCH	?= x86_64
+# CPUs and MiB of memory of the machine that run, gdb and attack start.
+SMP	?= 2
+MEM	?= 256
+# Added to the kernel's command line: harden=-smep, panic=5, "-- /bin/attack -l", ...
+CMDLINE	?=
+# The initramfs to boot instead of our own.
+INITRD	?= $(B)/initrd.cpio
+# 1 shows each command in full.
+V	?= 0
+# 1 leaves the deliberately broken device out of the kernel.
+RELEASE	?= 0
+# Where to find a lab's answer: `make grade FROM=dir` takes only the files that the lab names.
+FROM	?= .
+
+PYTHON	?= /usr/bin/python3
+BUSYBOX	?= $(firstword $(wildcard /bin/busybox /usr/bin/busybox /usr/sbin/busybox))
+
+# ---- Toolchain --------------------------------------------------------------------------------
+
+ifneq ($(ARCH),$(shell uname -m))
+CROSS	?= $(ARCH)-linux-gnu-
+endif
+ifeq ($(origin CC),default)
+CC	:= $(CROSS)gcc
+endif
+LD	:= $(CROSS)ld
+NM	:= $(CROSS)nm
+OBJCOPY	:= $(CROSS)objcopy
+STRIP	:= $(CROSS)strip
+GDB	?= gdb
+QEMU	?= qemu-system-$(ARCH)
+
+MAKEFLAGS += -rR --no-print-directory
+ifeq ($(filter -j% --jobserver%,$(MAKEFLAGS)),)
+MAKEFLAGS += -j$(shell nproc)
+endif
+ifneq ($(V),1)
+Q	:= @
+endif
+say	= @printf '  %-7s %s\n'
+
+B	:= build/$(ARCH)
+.DEFAULT_GOAL := build
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+# ---- Kernel flags -----------------------------------------------------------------------------
+
+# Plain C without a library, and no more undefined behaviour than need be: a check that the compiler
+# proves "impossible" must stay in the image.
+CFLAGS_KERNEL := -std=gnu11 -O2 -g -ffreestanding -nostdinc \
+	-isystem $(shell $(CC) -print-file-name=include) \
+	-I. -Iarch/$(ARCH) -I$(B) \
+	-fno-common -fpie -fvisibility=hidden -fno-stack-protector \
+	-fno-strict-aliasing -fno-strict-overflow -fno-delete-null-pointer-checks \
+	-ftrivial-auto-var-init=zero -fno-omit-frame-pointer \
+	-fno-asynchronous-unwind-tables -fno-unwind-tables -Wframe-larger-than=2048 \
+	-Wall -Wextra -Wmissing-prototypes -Wshadow -Wvla -Wformat=2 -Werror
+CFLAGS_x86_64 := -m64 -mno-red-zone -mgeneral-regs-only -mcmodel=small -fcf-protection=none
+CFLAGS_aarch64 := -mgeneral-regs-only -mcmodel=small
+# What only one compiler knows.
+CFLAGS_gcc := -fno-ipa-icf
+CFLAGS_clang :=
+COMPILER := $(if $(findstring clang,$(shell $(CC) --version)),clang,gcc)
+
+CFLAGS	:= $(CFLAGS_KERNEL) $(CFLAGS_$(ARCH)) $(CFLAGS_$(COMPILER)) $(EXTRA_CFLAGS)
+ifneq ($(RELEASE),1)
+CFLAGS	+= -DVULN
+endif
+AFLAGS	:= $(CFLAGS) -D__ASSEMBLER__
+# Linked high, movable anywhere: only relative relocations may remain, none of them in text.
+LDFLAGS	:= -pie -z text --no-dynamic-linker -z noexecstack -z max-page-size=0x1000 \
+	--build-id=none --fatal-warnings -T arch/$(ARCH)/kernel.lds
+
+# ---- Kernel -----------------------------------------------------------------------------------
+
+KSRC	:= $(sort $(wildcard kernel/*.c kernel/*/*.c arch/$(ARCH)/*.c arch/$(ARCH)/*.S))
+KSRC	:= $(filter-out arch/$(ARCH)/offsets.c,$(KSRC))
+ifeq ($(RELEASE),1)
+KSRC	:= $(filter-out kernel/dev/vuln.c,$(KSRC))
+endif
+KOBJ	:= $(patsubst %,$(B)/%.o,$(basename $(KSRC)))
+
+# A file that changes only when the flags or the list of sources do: everything depends on it.
+$(B)/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(CC) $(CFLAGS) $(LDFLAGS) $(KSRC)' | cmp -s - $@ || \
+		echo '$(CC) $(CFLAGS) $(LDFLAGS) $(KSRC)' > $@
+
+# Offsets of structure members for assembly: lines "->NAME value" in the compiler's own output.
+$(B)/offsets.s: arch/$(ARCH)/offsets.c $(B)/flags
+	$(say) OFFSETS $<
+	$(Q)$(CC) $(CFLAGS) -MMD -MP -MT $@ -MF $@.d -S -o $@ $<
+
+$(B)/offsets.h: $(B)/offsets.s
+	$(Q)sed -n 's/^.*->\([A-Za-z0-9_]*\) [$$#]*\(-\{0,1\}[0-9][0-9]*\).*$$/#define \1 \2/p' $< > $@
+	$(Q)test -s $@ || { echo "$@: no offset found in $<" >&2; exit 1; }
+
+$(B)/%.o: %.c $(B)/flags
+	$(say) CC $<
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(B)/%.o: %.S $(B)/offsets.h $(B)/flags
+	$(say) AS $<
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(AFLAGS) -MMD -MP -c -o $@ $<
+
+# Two links. The first has an empty symbol table; its text symbols fill the table of the second, which
+# must not have moved them (the table lies behind all text).
+$(B)/ksyms0.S: grade/ksyms.py
+	@mkdir -p $(@D)
+	$(Q)$(PYTHON) -m grade.ksyms </dev/null > $@
+
+$(B)/rampart.pass1: $(KOBJ) $(B)/ksyms0.o arch/$(ARCH)/kernel.lds
+	$(Q)$(LD) $(LDFLAGS) -o $@ $(KOBJ) $(B)/ksyms0.o
+
+$(B)/ksyms.S: $(B)/rampart.pass1 grade/ksyms.py
+	$(Q)$(NM) -n $< | $(PYTHON) -m grade.ksyms > $@
+
+$(B)/ksyms0.o $(B)/ksyms.o: %.o: %.S $(B)/flags
+	$(Q)$(CC) $(AFLAGS) -c -o $@ $<
+
+$(B)/rampart.sym: $(B)/rampart.pass1 $(B)/ksyms.o
+	$(say) LD $@
+	$(Q)$(LD) $(LDFLAGS) -o $@ $(KOBJ) $(B)/ksyms.o
+	$(Q)$(NM) -n $@ | $(PYTHON) -m grade.ksyms | cmp - $(B)/ksyms.S || \
+		{ echo "$@: text symbols moved between the two links" >&2; rm -f $@; exit 1; }
+
+$(B)/rampart: $(B)/rampart.sym
+	$(say) STRIP $@
+	$(Q)$(STRIP) --strip-debug -o $@ $<
+
+-include $(KOBJ:.o=.d) $(B)/offsets.s.d
+
+# ---- Userland ---------------------------------------------------------------------------------
+
+# Ordinary programs, linked with the toolchain's libc: user/NAME/*.c is /bin/NAME, each user/test/NAME.c
+# is /bin/test-NAME, user/attack/*.c together are /bin/attack. One file user/bench/hello.c is
+# /bin/bench-hello, the smallest program, which bench starts.
+CFLAGS_USER := -std=gnu11 -O2 -g -static -I. -Wall -Wextra -Werror -pthread $(EXTRA_CFLAGS_USER)
+
+UDIRS	:= $(filter-out test,$(sort $(patsubst user/%/,%,$(dir $(wildcard user/*/*.c)))))
+UTESTS	:= $(sort $(patsubst user/test/%.c,test-%,$(wildcard user/test/*.c)))
+UPROGS	:= $(addprefix $(B)/user/,$(UDIRS) $(UTESTS) $(if $(wildcard user/bench/hello.c),bench-hello))
+USRC	= $(filter-out user/bench/hello.c,$(wildcard user/$*/*.c))
+
+$(B)/user/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(CC) $(CFLAGS_USER) $(UPROGS)' | cmp -s - $@ || \
+		echo '$(CC) $(CFLAGS_USER) $(UPROGS)' > $@
+
+.SECONDEXPANSION:
+$(addprefix $(B)/user/,$(UDIRS)): $(B)/user/%: $$(USRC) $$(wildcard user/$$*/*.h) $(B)/user/flags
+	$(say) CCLD $@
+	$(Q)$(CC) $(CFLAGS_USER) -o $@ $(USRC)
+
+$(addprefix $(B)/user/,$(UTESTS)): $(B)/user/test-%: user/test/%.c $$(wildcard user/test/*.h) \
+		$(B)/user/flags
+	$(say) CCLD $@
+	$(Q)$(CC) $(CFLAGS_USER) -o $@ $<
+
+$(B)/user/bench-hello: user/bench/hello.c $(B)/user/flags
+	$(say) CCLD $@
+	$(Q)$(CC) $(CFLAGS_USER) -o $@ $<
+
+# What the initramfs holds beside busybox is listed in grade/initrd.py.
+$(B)/initrd.cpio: $(UPROGS) $(wildcard user/test/*.sh) $(wildcard user/etc/*) grade/initrd.py \
+		$(B)/user/flags $(BUSYBOX)
+	$(say) CPIO $@
+	$(Q)$(PYTHON) -m grade.initrd --busybox '$(BUSYBOX)' --strip $(STRIP) -o $@ $(UPROGS) \
+		$(addprefix --test=,$(wildcard user/test/*.sh))
+
+# ---- The machine ------------------------------------------------------------------------------
+
+MACHINE_x86_64 := -M q35 -cpu max
+MACHINE_aarch64 := -M virt -cpu max,pauth-impdef=on
+CONSOLE_x86_64 := ttyS0
+CONSOLE_aarch64 := ttyAMA0
+# -nodefaults and its friends: only the devices that are named here.
+QFLAGS	= -accel tcg $(MACHINE_$(ARCH)) -smp $(SMP) -m $(MEM) -nodefaults -vga none -net none \
+	-display none -no-reboot -kernel $(B)/rampart -initrd $(INITRD)
+APPEND	= console=$(CONSOLE_$(ARCH)) $(CMDLINE)
+# A path of a Unix socket must be short, so it is relative to the tree.
+GDBSOCK	:= $(B)/gdb.sock
+QGDB	= -S -chardev socket,id=gdb,path=$(GDBSOCK),server=on,wait=off -gdb chardev:gdb
+
+# ---- Verbs ------------------------------------------------------------------------------------
+
+.PHONY: FORCE build kernel initrd run gdb attack test soak bench linux lab grade check-labs \
+	check-headers clean help
+
+build: kernel initrd ## the kernel and the initramfs (what a bare `make` does)
+
+kernel: $(B)/rampart ## the kernel alone: build/ARCH/rampart, symbols in rampart.sym
+
+initrd: $(B)/initrd.cpio ## the initramfs alone: build/ARCH/initrd.cpio
+
+run: build ## boot to a shell on this terminal (ctrl-a x leaves); DEBUG=1 waits for `make gdb`
+	$(Q)$(QEMU) $(QFLAGS) -serial mon:stdio $(if $(DEBUG),$(QGDB)) -append '$(APPEND)'
+
+gdb: build ## debug: joins a `make run DEBUG=1`, or boots by itself with the console in a file
+	$(Q)GDB='$(GDB)' $(PYTHON) -m grade.debug --arch $(ARCH) --socket $(GDBSOCK) \
+		--console $(B)/console.log -- $(QEMU) $(QFLAGS) $(QGDB) -append '$(APPEND)'
+
+attack: build ## boot, run the attack NAME=... and power off; without NAME, list them
+	$(Q)$(QEMU) $(QFLAGS) -serial mon:stdio -append '$(APPEND) -- /bin/attack $(or $(NAME),-l)'
+
+test: build check-headers ## every test but the long ones
+	$(Q)$(PYTHON) -m pytest grade/tests -n 2 -m 'not soak' $(PYTEST)
+
+soak: build ## the long ones: forks by the thousand, garbage system calls, NMIs
+	$(Q)$(PYTHON) -m pytest grade/tests -n 2 -m soak $(PYTEST)
+
+bench: build ## time Rampart and Debian's Linux kernel side by side; JSON=1, ARGS='--pti-off'
+	$(Q)$(PYTHON) -m grade.bench --arch $(ARCH) $(if $(JSON),--json) $(ARGS)
+
+linux: ## fetch the Linux kernel that bench compares with (by apt, unpacked and not installed)
+	$(Q)$(PYTHON) -m grade.fetch_linux --arch $(ARCH)
+
+# In a starter directory the file .lab names the lab.
+LAB	?= $(shell cat .lab 2>/dev/null)
+need-lab = $(if $(LAB),,$(error which lab? LAB=NAME, one of: $(notdir $(wildcard labs/*/..))))
+
+lab: ## make the starter of LAB=... in the new directory DEST=...
+	$(need-lab)$(if $(DEST),,$(error where to? DEST=directory))
+	$(Q)$(PYTHON) -m grade.lab lab '$(LAB)' '$(DEST)'
+
+grade: ## grade LAB=... as it stands here or in FROM=dir; SEED=... repeats a grade exactly
+	$(need-lab)
+	$(Q)$(PYTHON) -m grade.lab grade '$(LAB)' --from '$(FROM)' $(if $(SEED),--seed '$(SEED)')
+
+check-labs: build ## prove the labs themselves (LAB=... for one): starter, solutions, mutants
+	$(Q)$(PYTHON) -m grade.lab check $(LAB)
+
+# Each header compiles alone, so that an include never depends on the one before it.
+HEADERS	:= $(sort $(wildcard kernel/*.h kernel/*/*.h arch/*.h arch/$(ARCH)/*.h))
+check-headers: $(HEADERS:%=$(B)/%.alone) ## each header compiles alone
+$(B)/%.h.alone: %.h $(B)/flags
+	@mkdir -p $(@D)
+	$(Q)echo '#include "$<"' | $(CC) $(CFLAGS) -MMD -MP -MT $@ -MF $@.d -fsyntax-only -x c -
+	@touch $@
+-include $(HEADERS:%=$(B)/%.alone.d)
+
+clean: ## remove everything that was built (a fetched Linux kernel too)
+	$(Q)rm -rf build
+
+help: ## this list
+	@echo 'make VERB [VARIABLE=value ...]'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)$$/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+	@echo 'variables (now): ARCH=$(ARCH) SMP=$(SMP) MEM=$(MEM) V=$(V) RELEASE=$(RELEASE) CC=$(CC)'
+	@echo '  CMDLINE=words for the kernel, "-- COMMAND" for init    INITRD=$(INITRD)'
