@@ -65,10 +65,16 @@ CFLAGS_KERNEL := -std=gnu11 -O2 -g -ffreestanding -nostdinc \
 	-Wall -Wextra -Wmissing-prototypes -Wshadow -Wvla -Wformat=2 -Werror
 CFLAGS_x86_64 := -m64 -mno-red-zone -mgeneral-regs-only -mcmodel=small -fcf-protection=none
 CFLAGS_aarch64 := -mgeneral-regs-only -mcmodel=small
-# What only one compiler knows.
+# What only one compiler knows. (clang's own assembler would read offsets.c's marker lines.)
 CFLAGS_gcc := -fno-ipa-icf
-CFLAGS_clang :=
+# Before clang 16 zeroed locals must be asked for twice.
+OFFSETS_clang := -fno-integrated-as
+ZEROED	:= -enable-trivial-auto-var-init-zero-knowing-it-will-be-removed-from-clang
 COMPILER := $(if $(findstring clang,$(shell $(CC) --version)),clang,gcc)
+ifeq ($(COMPILER),clang)
+CFLAGS_clang := $(shell $(CC) -Werror -ftrivial-auto-var-init=zero -fsyntax-only -x c /dev/null \
+	2>/dev/null || echo $(ZEROED))
+endif
 
 CFLAGS	:= $(CFLAGS_KERNEL) $(CFLAGS_$(ARCH)) $(CFLAGS_$(COMPILER)) $(EXTRA_CFLAGS)
 ifneq ($(RELEASE),1)
@@ -97,7 +103,7 @@ $(B)/flags: FORCE
 # Offsets of structure members for assembly: lines "->NAME value" in the compiler's own output.
 $(B)/offsets.s: arch/$(ARCH)/offsets.c $(B)/flags
 	$(say) OFFSETS $<
-	$(Q)$(CC) $(CFLAGS) -MMD -MP -MT $@ -MF $@.d -S -o $@ $<
+	$(Q)$(CC) $(CFLAGS) $(OFFSETS_$(COMPILER)) -MMD -MP -MT $@ -MF $@.d -S -o $@ $<
 
 $(B)/offsets.h: $(B)/offsets.s
 	$(Q)sed -n 's/^.*->\([A-Za-z0-9_]*\) [$$#]*\(-\{0,1\}[0-9][0-9]*\).*$$/#define \1 \2/p' $< > $@
