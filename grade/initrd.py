@@ -120,7 +120,8 @@ def build(
     for path, (mode, major, minor) in DEVICES.items():
         archive.device(path, mode, major, minor)
     for file in sorted(etc.iterdir()):
-        archive.file(f"etc/{file.name}", file.read_bytes(), 0o644)
+        mode = 0o600 if file.name == "shadow" else 0o644
+        archive.file(f"etc/{file.name}", file.read_bytes(), mode)
     archive.link("etc/mtab", "/proc/mounts")
     for program in programs:
         path = "init" if program.name == "init" else f"bin/{program.name}"

@@ -110,6 +110,22 @@ set_hostname(void)
 		say("init: cannot set the host name: %s", strerror(errno));
 }
 
+/*
+ * A serial line does not tell how large the terminal at its end is. Without a size, programs ask by
+ * escape sequences or refuse; the classic one is what they would assume.
+ */
+static void
+set_window_size(void)
+{
+	struct winsize size;
+
+	if (ioctl(STDIN_FILENO, TIOCGWINSZ, &size) < 0 || size.ws_col)
+		return;
+	size.ws_row = 24;
+	size.ws_col = 80;
+	ioctl(STDIN_FILENO, TIOCSWINSZ, &size);
+}
+
 /* The signals that process 1 waits for stay blocked; a child starts with none blocked. */
 static void
 block_signals(sigset_t *set)
@@ -264,6 +280,7 @@ main(int argc, char *argv[])
 		return 1;
 	mount_all();
 	open_console();
+	set_window_size();
 	block_signals(&set);
 	reboot(RB_DISABLE_CAD);
 	set_hostname();
