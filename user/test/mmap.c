@@ -1,0 +1,456 @@
+/*
+ * The mmap family: what a mapping holds, where it ends, and with which signal, code and address a wrong
+ * access is answered.
+ */
+#include "user/test/test.h"
+
+#define RW (PROT_READ | PROT_WRITE)
+
+static void
+anonymous_memory_is_zero_and_writable(void)
+{
+	char *m = t_map(16 * PAGE, RW);
+
+	check_eq((long)m & (PAGE - 1), 0);
+	for (unsigned i = 0; i < 16 * PAGE; i += 8)
+		check_eq(*(long *)(m + i), 0);
+	memset(m, 0x5a, 16 * PAGE);
+	ok(munmap(m, 16 * PAGE));
+	must_fault(t_peek(m), SIGSEGV, SEGV_MAPERR, m);
+	ok(munmap(m, 16 * PAGE));	/* Nothing there: no error. */
+}
+
+static void
+wrong_arguments(void)
+{
+	char *m = t_map(2 * PAGE, RW);
+	int fd = ok(open("f", O_RDWR | O_CREAT, 0600)), ro = ok(open("f", O_RDONLY)), wo = ok(open("f", O_WRONLY));
+
+	fails(mmap(NULL, 0, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), EINVAL);
+	fails(mmap(NULL, PAGE, RW, MAP_ANONYMOUS, -1, 0), EINVAL);
+	fails(mmap(NULL, PAGE, RW, MAP_PRIVATE, -1, 0), EBADF);
+	fails(mmap(NULL, PAGE, RW, MAP_PRIVATE, fd, 1), EINVAL);
+	fails(mmap(NULL, SIZE_MAX, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), ENOMEM);
+	fails(mmap(NULL, 1UL << 47, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), ENOMEM);
+	fails(mmap((void *)(1UL << 47), PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), ENOMEM);
+	fails(mmap(m + 1, PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), EINVAL);
+	fails(mmap(NULL, PAGE, RW, MAP_SHARED, ro, 0), EACCES);
+	fails(mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, wo, 0), EACCES);
+	check(ok(mmap(NULL, PAGE, RW, MAP_PRIVATE, ro, 0)) != NULL);
+	check(ok(mmap(NULL, PAGE, PROT_READ, MAP_SHARED, ro, 0)) != NULL);
+	fails(munmap(m + 1, PAGE), EINVAL);
+	fails(munmap(m, 0), EINVAL);
+	fails(munmap((void *)(1UL << 47), PAGE), EINVAL);
+	fails(mprotect(m + 1, PAGE, PROT_READ), EINVAL);
+	fails(mprotect((void *)0x10000, PAGE, PROT_READ), ENOMEM);
+	fails(mprotect(m, PAGE, 0x1000), EINVAL);
+	ok(mprotect(m, 0, PROT_READ));
+	fails(madvise(m + 1, PAGE, MADV_DONTNEED), EINVAL);
+	fails(madvise(m, PAGE, 12345), EINVAL);
+	fails(msync(m + 1, PAGE, MS_SYNC), EINVAL);
+	fails(msync(m, PAGE, MS_SYNC | MS_ASYNC), EINVAL);
+	fails(mremap(m + 1, PAGE, PAGE, 0), EINVAL);
+	fails(mremap(m, PAGE, 0, 0), EINVAL);
+	fails(mremap((void *)0x10000, PAGE, 2 * PAGE, MREMAP_MAYMOVE), EFAULT);
+	fails(mremap(m, PAGE, PAGE, MREMAP_FIXED, m + 4 * PAGE), EINVAL);
+	int dir = ok(open(".", O_RDONLY));
+	fails(mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, dir, 0), ENODEV);
+	int fds[2];
+	ok(pipe(fds));
+	fails(mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, fds[0], 0), ENODEV);
+}
+
+static void
+munmap_splits(void)
+{
+	char *m = t_map(5 * PAGE, RW);
+
+	for (int i = 0; i < 5; i++)
+		m[i * PAGE] = (char)('0' + i);
+	ok(munmap(m + PAGE, PAGE));
+	ok(munmap(m + 3 * PAGE, 1));	/* A length is rounded up. */
+	check(m[0] == '0' && m[2 * PAGE] == '2' && m[4 * PAGE] == '4');
+	must_fault(t_peek(m + PAGE), SIGSEGV, SEGV_MAPERR, m + PAGE);
+	must_fault(t_poke(m + 3 * PAGE + 77, 1), SIGSEGV, SEGV_MAPERR, m + 3 * PAGE + 77);
+	ok(munmap(m, 5 * PAGE));
+	must_fault(t_peek(m), SIGSEGV, SEGV_MAPERR, m);
+	must_fault(t_peek(m + 4 * PAGE), SIGSEGV, SEGV_MAPERR, m + 4 * PAGE);
+}
+
+static void
+mprotect_takes_and_gives(void)
+{
+	char *m = t_map(4 * PAGE, RW);
+
+	memset(m, 'x', 4 * PAGE);
+	ok(mprotect(m + PAGE, 2 * PAGE, PROT_READ));
+	check_eq(t_peek(m + PAGE), 'x');
+	must_fault(t_poke(m + PAGE + 5, 1), SIGSEGV, SEGV_ACCERR, m + PAGE + 5);
+	must_fault(t_poke(m + 3 * PAGE - 1, 1), SIGSEGV, SEGV_ACCERR, m + 3 * PAGE - 1);
+	t_poke(m + PAGE - 1, 'a');
+	t_poke(m + 3 * PAGE, 'b');
+	ok(mprotect(m + PAGE, PAGE, PROT_NONE));
+	must_fault(t_peek(m + PAGE), SIGSEGV, SEGV_ACCERR, m + PAGE);
+	ok(mprotect(m, 4 * PAGE, RW));
+	for (int i = 0; i < 4; i++)
+		t_poke(m + i * PAGE + 9, 'c');
+	check_eq(m[PAGE], 'x');
+	/* A hole in the range: what lies before it is changed, and the call says ENOMEM. */
+	ok(munmap(m + 2 * PAGE, PAGE));
+	fails(mprotect(m, 4 * PAGE, PROT_READ), ENOMEM);
+	must_fault(t_poke(m, 1), SIGSEGV, SEGV_ACCERR, m);
+	t_poke(m + 3 * PAGE, 'd');
+}
+
+static void
+data_is_not_executable(void)
+{
+	unsigned char *m = t_map(PAGE, RW);
+	unsigned char stack[16] = { 0xc3 };
+	static unsigned char bss[16];
+
+	m[0] = bss[0] = 0xc3;		/* ret */
+	must_fault(((void (*)(void))m)(), SIGSEGV, SEGV_ACCERR, m);
+	must_fault(((void (*)(void))(void *)stack)(), SIGSEGV, SEGV_ACCERR, stack);
+	must_fault(((void (*)(void))(void *)bss)(), SIGSEGV, SEGV_ACCERR, bss);
+	must_fault(t_poke((void *)(uintptr_t)&getpid, 1), SIGSEGV, SEGV_ACCERR, &getpid);
+}
+
+static void
+file_text_runs_read_only(void)
+{
+	/* Executable memory that never was writable: code from a file. */
+	static const unsigned char code[] = { 0xb8, 0x2a, 0, 0, 0, 0xc3 };	/* mov $42, %eax; ret */
+	int fd = ok(open("code", O_RDWR | O_CREAT, 0700));
+
+	check_eq(write(fd, code, sizeof(code)), sizeof(code));
+	int (*f)(void) = ok(mmap(NULL, PAGE, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0));
+	check_eq(f(), 42);
+	must_fault(t_poke((void *)(uintptr_t)f, 1), SIGSEGV, SEGV_ACCERR, f);
+	ok(mprotect((void *)(uintptr_t)f, PAGE, PROT_READ));
+	must_fault((void)f(), SIGSEGV, SEGV_ACCERR, f);
+}
+
+static void
+fixed_replaces_and_noreplace_does_not(void)
+{
+	char *m = t_map(4 * PAGE, RW);
+
+	memset(m, 'x', 4 * PAGE);
+	check(mmap(m + PAGE, PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == m + PAGE);
+	check(m[0] == 'x' && m[PAGE] == 0 && m[2 * PAGE] == 'x');
+	fails(mmap(m, PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0), EEXIST);
+	fails(mmap(m + 3 * PAGE, 2 * PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0), EEXIST);
+	check_eq(m[0], 'x');
+	ok(munmap(m + 2 * PAGE, PAGE));
+	check(mmap(m + 2 * PAGE, PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == m + 2 * PAGE);
+	check_eq(m[2 * PAGE], 0);
+	/* A hint that is free is taken; one that is not is only a hint. */
+	ok(munmap(m + 2 * PAGE, PAGE));
+	check(mmap(m + 2 * PAGE, PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == m + 2 * PAGE);
+	char *n = ok(mmap(m, PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+	check(n != m);
+}
+
+static void
+mremap_grows_moves_and_shrinks(void)
+{
+	char *area = t_map(16 * PAGE, PROT_NONE);
+	char *m = ok(mmap(area, 2 * PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
+
+	m[0] = 'a';
+	m[PAGE] = 'b';
+	fails(mremap(m, 2 * PAGE, 4 * PAGE, 0), ENOMEM);	/* A neighbour is in the way. */
+	ok(munmap(m + 2 * PAGE, 2 * PAGE));
+	check(mremap(m, 2 * PAGE, 4 * PAGE, 0) == m);
+	check(m[0] == 'a' && m[PAGE] == 'b' && m[3 * PAGE] == 0);
+	m[3 * PAGE] = 'c';
+	char *n = ok(mremap(m, 4 * PAGE, 64 * PAGE, MREMAP_MAYMOVE));
+	check(n != m);
+	check(n[0] == 'a' && n[PAGE] == 'b' && n[3 * PAGE] == 'c' && n[63 * PAGE] == 0);
+	must_fault(t_peek(m), SIGSEGV, SEGV_MAPERR, m);
+	check(mremap(n, 64 * PAGE, PAGE, 0) == n);
+	must_fault(t_peek(n + PAGE), SIGSEGV, SEGV_MAPERR, n + PAGE);
+	char *to = area + 8 * PAGE;
+	check(mremap(n, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to);
+	check_eq(to[0], 'a');
+	must_fault(t_peek(n), SIGSEGV, SEGV_MAPERR, n);
+	fails(mremap(to, PAGE, 1UL << 47, MREMAP_MAYMOVE), ENOMEM);
+	check_eq(to[0], 'a');
+}
+
+static void
+dontneed_zeroes(void)
+{
+	char *m = t_map(3 * PAGE, RW);
+
+	memset(m, 'x', 3 * PAGE);
+	ok(madvise(m + PAGE, PAGE, MADV_DONTNEED));
+	check(m[0] == 'x' && m[PAGE] == 0 && m[2 * PAGE - 1] == 0 && m[2 * PAGE] == 'x');
+	ok(madvise(m, PAGE, MADV_NORMAL));
+	ok(madvise(m, PAGE, MADV_WILLNEED));
+	int fd = ok(open("f", O_RDWR | O_CREAT, 0600));
+	check_eq(write(fd, "file", 4), 4);
+	char *p = ok(mmap(NULL, PAGE, RW, MAP_PRIVATE, fd, 0));
+	p[0] = 'X';
+	ok(madvise(p, PAGE, MADV_DONTNEED));
+	check_eq(p[0], 'f');		/* The private copy is gone; the file is seen again. */
+}
+
+static void
+private_file_mapping(void)
+{
+	int fd = ok(open("f", O_RDWR | O_CREAT, 0600));
+	char buf[16];
+
+	check_eq(write(fd, "0123456789", 10), 10);
+	char *p = ok(mmap(NULL, 2 * PAGE, RW, MAP_PRIVATE, fd, 0));
+	check(memcmp(p, "0123456789\0\0", 12) == 0);
+	check_eq(p[PAGE - 1], 0);	/* The rest of the last page is zero. */
+	p[0] = 'X';
+	check_eq(pread(fd, buf, 1, 0), 1);
+	check_eq(buf[0], '0');
+	check_eq(pwrite(fd, "W", 1, 0), 1);
+	check_eq(p[0], 'X');
+	close(fd);
+	ok(unlink("f"));
+	check_eq(p[5], '5');		/* A mapping keeps the file alive. */
+}
+
+static void
+shared_file_mapping(void)
+{
+	int fd = ok(open("f", O_RDWR | O_CREAT, 0600));
+	char c;
+
+	ok(ftruncate(fd, 3 * PAGE));
+	char *s = ok(mmap(NULL, 3 * PAGE, RW, MAP_SHARED, fd, 0));
+	char *t = ok(mmap(NULL, PAGE, RW, MAP_SHARED, fd, PAGE));
+	s[PAGE] = 'x';
+	check_eq(t[0], 'x');
+	check_eq(pread(fd, &c, 1, PAGE), 1);
+	check_eq(c, 'x');
+	check_eq(pwrite(fd, "y", 1, PAGE), 1);
+	check_eq(t[0], 'y');
+	ok(msync(s, 3 * PAGE, MS_SYNC));
+	ok(munmap(s, 3 * PAGE));
+	check_eq(t[0], 'y');
+	check_eq(pread(fd, &c, 1, 2 * PAGE), 1);
+	check_eq(c, 0);
+}
+
+static void
+beyond_the_end_is_sigbus(void)
+{
+	int fd = ok(open("f", O_RDWR | O_CREAT, 0600));
+
+	ok(ftruncate(fd, PAGE + 10));
+	char *s = ok(mmap(NULL, 4 * PAGE, RW, MAP_SHARED, fd, 0));
+	char *p = ok(mmap(NULL, 4 * PAGE, RW, MAP_PRIVATE, fd, 0));
+	check_eq(t_peek(s + 2 * PAGE - 1), 0);
+	must_fault(t_peek(s + 2 * PAGE), SIGBUS, BUS_ADRERR, s + 2 * PAGE);
+	must_fault(t_poke(s + 3 * PAGE + 3, 1), SIGBUS, BUS_ADRERR, s + 3 * PAGE + 3);
+	must_fault(t_peek(p + 2 * PAGE + 1), SIGBUS, BUS_ADRERR, p + 2 * PAGE + 1);
+	must_fault(t_poke(p + 2 * PAGE, 1), SIGBUS, BUS_ADRERR, p + 2 * PAGE);
+	/* The kernel's own access is EFAULT, and a file that grew is readable. */
+	int fds[2];
+	ok(pipe(fds));
+	fails(write(fds[1], s + 2 * PAGE, 10), EFAULT);
+	ok(ftruncate(fd, 4 * PAGE));
+	check_eq(t_peek(s + 3 * PAGE), 0);
+	/* A file that shrank takes its pages away, and the tail of the last one is zero when it grows again. */
+	memset(s, 'z', 4 * PAGE);
+	p[2 * PAGE] = 'p';
+	ok(ftruncate(fd, 100));
+	must_fault(t_peek(s + PAGE), SIGBUS, BUS_ADRERR, s + PAGE);
+	must_fault(t_peek(p + 2 * PAGE), SIGBUS, BUS_ADRERR, p + 2 * PAGE);
+	check(s[99] == 'z');
+	ok(ftruncate(fd, 2 * PAGE));
+	check(s[99] == 'z' && s[100] == 0 && s[PAGE - 1] == 0 && s[PAGE] == 0);
+}
+
+static void
+brk_grows_and_shrinks(void)
+{
+	char *start = sbrk(0);
+
+	check(start != (void *)-1);
+	char *base = (char *)(((uintptr_t)start + PAGE - 1) & ~(PAGE - 1));
+	check((char *)syscall(SYS_brk, base + 8 * PAGE) == base + 8 * PAGE);
+	for (int i = 0; i < 8; i++) {
+		check_eq(base[i * PAGE], 0);
+		base[i * PAGE] = 'b';
+	}
+	check((char *)syscall(SYS_brk, base + PAGE) == base + PAGE);
+	must_fault(t_peek(base + PAGE), SIGSEGV, SEGV_MAPERR, base + PAGE);
+	check((char *)syscall(SYS_brk, base + 2 * PAGE) == base + 2 * PAGE);
+	check(base[0] == 'b' && base[PAGE] == 0);
+	/* What cannot be is answered with the break as it stands, and no error. */
+	check((char *)syscall(SYS_brk, 0) == base + 2 * PAGE);
+	check((char *)syscall(SYS_brk, 0x1000) == base + 2 * PAGE);
+	check((char *)syscall(SYS_brk, 1UL << 47) == base + 2 * PAGE);
+	check((char *)syscall(SYS_brk, -1L) == base + 2 * PAGE);
+}
+
+static int __attribute__((noinline))
+deep(int n)
+{
+	volatile char frame[4000];
+
+	frame[0] = (char)n;
+	frame[3999] = 1;
+	return n == 0 ? frame[0] : deep(n - 1) + frame[3999];
+}
+
+static void
+stack_grows_to_its_limit_and_no_further(void)
+{
+	struct rlimit lim = { 1 << 20, 1 << 20 };
+	struct rlimit big;
+
+	check_eq(deep(1500), 1500);	/* About 6 MiB of the usual 8. */
+	ok(getrlimit(RLIMIT_STACK, &big));
+	pid_t p = t_fork();
+	if (p == 0) {
+		stack_t alt = { .ss_sp = t_map(64 * 1024, RW), .ss_size = 64 * 1024 };
+
+		signal(SIGSEGV, SIG_DFL);
+		ok(sigaltstack(&alt, NULL));
+		deep(1 << 20);
+		_exit(0);
+	}
+	dies(p, SIGSEGV);
+	(void)lim;
+}
+
+static void
+far_below_the_stack_is_not_stack(void)
+{
+	volatile char here;
+	char *low = (char *)((uintptr_t)&here - (64UL << 20));	/* Beyond any 8 MiB stack. */
+
+	must_fault(t_peek(low), SIGSEGV, SEGV_MAPERR, low);
+}
+
+static void
+prot_none_reserves(void)
+{
+	char *m = t_map(1UL << 36, PROT_NONE);	/* 64 GiB of nothing. */
+
+	must_fault(t_peek(m + (1UL << 35)), SIGSEGV, SEGV_ACCERR, m + (1UL << 35));
+	ok(mprotect(m + (1UL << 35), PAGE, RW));
+	t_poke(m + (1UL << 35), 1);
+	ok(munmap(m, 1UL << 36));
+}
+
+static void
+mincore_tells(void)
+{
+	unsigned char vec[4] = { 9, 9, 9, 9 };
+	char *m = t_map(4 * PAGE, RW);
+
+	m[0] = m[2 * PAGE] = 1;
+	ok(mincore(m, 4 * PAGE, vec));
+	check_eq(vec[0] & 1, 1);
+	check_eq(vec[1] & 1, 0);
+	check_eq(vec[2] & 1, 1);
+	check_eq(vec[3] & 1, 0);
+	fails(mincore(m + 1, PAGE, vec), EINVAL);
+	ok(munmap(m + PAGE, PAGE));
+	fails(mincore(m, 2 * PAGE, vec), ENOMEM);
+	fails(mincore(m, PAGE, (void *)1), EFAULT);
+}
+
+static void
+page_zero_is_refused(void)
+{
+	/* Root may lower mmap_min_addr's guard on Linux; an ordinary user may not, and Rampart lets nobody. */
+	t_become(STUDENT);
+	fails(mmap(NULL, PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), EPERM);
+	fails(mmap((void *)PAGE, PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), EPERM);
+	fails(mmap((void *)0xf000, PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), EPERM);
+	check(mmap((void *)0x10000, PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == (void *)0x10000);
+	char *m = ok(mmap((void *)PAGE, PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+	check((uintptr_t)m >= 0x10000);
+	fails(mremap(m, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, NULL), EPERM);
+	must_fault(t_peek((void *)8), SIGSEGV, SEGV_MAPERR, 8);
+	check((uintptr_t)sbrk(0) >= 0x10000);
+}
+
+static void
+kernel_addresses_fault_like_nothing(void)
+{
+	must_fault(t_peek((void *)0xffff888000000000), SIGSEGV, SEGV_MAPERR, 0xffff888000000000);
+	must_fault(t_poke((void *)0xffffffff80200000, 1), SIGSEGV, SEGV_MAPERR, 0xffffffff80200000);
+	must_fault(t_peek((void *)0x00007ffffffff000), SIGSEGV, SEGV_MAPERR, 0x00007ffffffff000);
+	must_fault(t_peek((void *)0x0000800000000000), SIGSEGV, SI_KERNEL, 0);	/* Not canonical: no address. */
+}
+
+static void
+many_mappings(void)
+{
+	char *m = t_map(1024 * PAGE, PROT_NONE);
+
+	for (int i = 0; i < 1024; i += 2)
+		ok(mprotect(m + i * PAGE, PAGE, RW));
+	for (int i = 0; i < 1024; i += 2)
+		m[i * PAGE] = (char)i;
+	for (int i = 0; i < 1024; i += 2)
+		check_eq(m[i * PAGE], (char)i);
+	must_fault(t_peek(m + 511 * PAGE), SIGSEGV, SEGV_ACCERR, m + 511 * PAGE);
+	for (int i = 0; i < 1024; i += 4)
+		ok(munmap(m + i * PAGE, PAGE));
+	check_eq(m[2 * PAGE], 2);
+	must_fault(t_peek(m + 4 * PAGE), SIGSEGV, SEGV_MAPERR, m + 4 * PAGE);
+}
+
+static void
+the_last_user_page_is_never_mapped(void)
+{
+	/* sysret from there would return to a non-canonical address. */
+	fails(mmap((void *)0x7ffffffff000, PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), ENOMEM);
+}
+
+static void
+mlock_is_harmless(void)
+{
+	char *m = t_map(PAGE, RW);
+
+	if (mlock(m, PAGE) < 0)
+		check_eq(errno, ENOSYS);
+	else
+		ok(munlock(m, PAGE));
+	m[0] = 1;
+}
+
+static const struct test tests[] = {
+	TEST(anonymous_memory_is_zero_and_writable),
+	TEST(wrong_arguments),
+	TEST(munmap_splits),
+	TEST(mprotect_takes_and_gives),
+	TEST(data_is_not_executable),
+	TEST(file_text_runs_read_only),
+	TEST(fixed_replaces_and_noreplace_does_not),
+	TEST(mremap_grows_moves_and_shrinks),
+	TEST(dontneed_zeroes),
+	TEST(private_file_mapping),
+	TEST(shared_file_mapping),
+	TEST(beyond_the_end_is_sigbus),
+	TEST(brk_grows_and_shrinks),
+	TEST(stack_grows_to_its_limit_and_no_further),
+	TEST(far_below_the_stack_is_not_stack),
+	TEST(prot_none_reserves),
+	TEST(mincore_tells),
+	TEST(page_zero_is_refused),
+	TEST(kernel_addresses_fault_like_nothing),
+	TEST(many_mappings),
+	TEST(the_last_user_page_is_never_mapped),
+	TEST(mlock_is_harmless),
+	{ NULL, NULL },
+};
+
+int
+main(int argc, char **argv)
+{
+	return t_main(argc, argv, tests);
+}
