@@ -1,0 +1,245 @@
+"""The built kernel image: symbols, sections, load addresses and DWARF layouts, from rampart.sym.
+
+Addresses are those of the running kernel: link addresses plus the slide (0 unless kaslr moves it).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from elftools.dwarf.die import DIE
+from elftools.elf.elffile import ELFFile
+
+_THROUGH = ("DW_TAG_typedef", "DW_TAG_const_type", "DW_TAG_volatile_type", "DW_TAG_atomic_type")
+
+
+class ImageError(LookupError):
+    """A symbol, section, structure or member that the image does not have."""
+
+
+class Section(NamedTuple):
+    """A section of the image: its running address and size, and whether it is writable or executable."""
+
+    name: str
+    start: int
+    size: int
+    writable: bool
+    executable: bool
+
+
+class Image:
+    """One ELF file with symbols and DWARF. Open for as long as the object lives."""
+
+    def __init__(self, path: str | Path, slide: int = 0) -> None:
+        """Reads symbols at once and DWARF when asked. ImageError if there is no such file or no symbol."""
+        self.path, self.slide = Path(path), slide
+        try:
+            self._file = open(path, "rb")
+        except FileNotFoundError as error:
+            raise ImageError(f"{path}: no such file (build first)") from error
+        self._elf = ELFFile(self._file)
+        self.entry = int(self._elf["e_entry"])
+        self._by_name: dict[str, int] = {}
+        self._sizes: dict[str, int] = {}
+        functions: list[tuple[int, str]] = []
+        table = self._elf.get_section_by_name(".symtab")
+        if table is None:
+            raise ImageError(f"{path}: no symbols")
+        for symbol in table.iter_symbols():
+            kind = symbol["st_info"]["type"]
+            if not symbol.name or symbol["st_shndx"] == "SHN_UNDEF" or kind in ("STT_FILE", "STT_SECTION"):
+                continue
+            if symbol.name in self._by_name and symbol["st_info"]["bind"] == "STB_LOCAL":
+                continue
+            self._by_name[symbol.name] = symbol["st_value"]
+            self._sizes[symbol.name] = symbol["st_size"]
+            if symbol["st_shndx"] != "SHN_ABS":
+                functions.append((symbol["st_value"], symbol.name))
+        self._sorted = sorted(functions)
+        self._keys = [value for value, _ in self._sorted]
+        self._loads = [(s["p_vaddr"], s["p_paddr"], s["p_memsz"]) for s in self._elf.iter_segments("PT_LOAD")]
+        self._structs: dict[str, DIE] = {}
+        self._unread: Iterator[DIE] | None = None
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._by_name
+
+    def sym(self, name: str) -> int:
+        """The running address of a symbol. ImageError if there is none."""
+        try:
+            return self._by_name[name] + self.slide
+        except KeyError:
+            raise ImageError(f"{self.path.name}: no symbol {name!r}") from None
+
+    def size(self, name: str) -> int:
+        """A symbol's size in bytes (0 where the linker knows none)."""
+        self.sym(name)
+        return self._sizes[name]
+
+    def symbols(self, pattern: str = "") -> dict[str, int]:
+        """Running addresses of all symbols whose name contains `pattern`."""
+        return {n: v + self.slide for n, v in self._by_name.items() if pattern in n}
+
+    def where(self, addr: int) -> str:
+        """An address as "name+0x12", or as a number where no symbol is near."""
+        i = bisect_right(self._keys, addr - self.slide) - 1
+        if i < 0 or not self.contains(addr):
+            return f"{addr:#x}"
+        value, name = self._sorted[i]
+        offset = addr - self.slide - value
+        return f"{name}+{offset:#x}" if offset else name
+
+    def contains(self, addr: int) -> bool:
+        """Whether a running virtual address lies in the image."""
+        link = addr - self.slide
+        return any(va <= link < va + size for va, _, size in self._loads)
+
+    def phys(self, addr: int) -> int:
+        """The physical load address behind a running virtual address of the image (the program headers'
+        word; true while the kernel has no physical slide)."""
+        link = addr - self.slide
+        for va, pa, size in self._loads:
+            if va <= link < va + size:
+                return pa + link - va
+        raise ImageError(f"{addr:#x} is not in the image")
+
+    def sections(self) -> list[Section]:
+        """Every section that takes memory at run time."""
+        out = []
+        for s in self._elf.iter_sections():
+            flags = s["sh_flags"]
+            if flags & 2 and s["sh_size"]:
+                out.append(Section(s.name, s["sh_addr"] + self.slide, s["sh_size"], bool(flags & 1),
+                                   bool(flags & 4)))
+        return out
+
+    def section(self, name: str) -> Section:
+        """One section by name. ImageError if it is missing or empty."""
+        for s in self.sections():
+            if s.name == name:
+                return s
+        raise ImageError(f"{self.path.name}: no section {name!r}")
+
+    def bytes_at(self, addr: int, size: int) -> bytes:
+        """The file's bytes behind a running address (for disassembly). ImageError where the file has none."""
+        link = addr - self.slide
+        for s in self._elf.iter_segments("PT_LOAD"):
+            if s["p_vaddr"] <= link and link + size <= s["p_vaddr"] + s["p_filesz"]:
+                self._file.seek(s["p_offset"] + link - s["p_vaddr"])
+                return self._file.read(size)
+        raise ImageError(f"{addr:#x}+{size:#x}: no bytes in the file")
+
+    def span(self, start: str, end: str) -> tuple[int, int]:
+        """The running addresses of two symbols, for example span("__text_start", "__text_end")."""
+        return self.sym(start), self.sym(end)
+
+    # ---- layouts --------------------------------------------------------------------------------------
+
+    @lru_cache(maxsize=None)
+    def offsetof(self, struct: str, member: str) -> int:
+        """The offset in bytes of a member such as ("struct vm", "pt.root.v"); an array index may follow a
+        name ("list[2].next"). ImageError if the image describes no such thing."""
+        return self._find(struct, member)[0]
+
+    @lru_cache(maxsize=None)
+    def sizeof(self, struct: str, member: str = "") -> int:
+        """The size in bytes of a structure, or of one of its members."""
+        die = self._find(struct, member)[1] if member else self._struct(struct)
+        return _size(die)
+
+    def has_member(self, struct: str, member: str) -> bool:
+        """Whether the structure has such a member."""
+        try:
+            self.offsetof(struct, member)
+        except ImageError:
+            return False
+        return True
+
+    def _find(self, struct: str, member: str) -> tuple[int, DIE]:
+        die, offset = self._struct(struct), 0
+        for word in member.replace("]", "").replace("[", ".#").split("."):
+            die = _strip(die)
+            if word.startswith("#"):
+                if die.tag != "DW_TAG_array_type":
+                    raise ImageError(f"{struct}: {member}: not an array")
+                die = _strip(die.get_DIE_from_attribute("DW_AT_type"))
+                offset += int(word[1:], 0) * _size(die)
+                continue
+            found = _member(die, word)
+            if found is None:
+                raise ImageError(f"{struct} has no member {member!r}")
+            offset += found[0]
+            die = found[1]
+        return offset, _strip(die)
+
+    def _struct(self, name: str) -> DIE:
+        """The definition of "struct x" or "union x" (found by reading DWARF only as far as needed)."""
+        if name in self._structs:
+            return self._structs[name]
+        if self._unread is None:
+            if not self._elf.has_dwarf_info():
+                raise ImageError(f"{self.path.name}: no DWARF")
+            self._unread = self._definitions()
+        for die in self._unread:
+            kind = "struct" if die.tag == "DW_TAG_structure_type" else "union"
+            key = f"{kind} {die.attributes['DW_AT_name'].value.decode()}"
+            self._structs.setdefault(key, die)
+            if key == name:
+                return self._structs[key]
+        raise ImageError(f"{self.path.name}: no definition of {name!r}")
+
+    def _definitions(self) -> Iterator[DIE]:
+        for unit in self._elf.get_dwarf_info().iter_CUs():
+            for die in unit.get_top_DIE().iter_children():
+                if die.tag in ("DW_TAG_structure_type", "DW_TAG_union_type") \
+                        and "DW_AT_declaration" not in die.attributes and "DW_AT_name" in die.attributes:
+                    yield die
+
+
+def _strip(die: DIE) -> DIE:
+    while die.tag in _THROUGH:
+        die = die.get_DIE_from_attribute("DW_AT_type")
+    return die
+
+
+def _size(die: DIE) -> int:
+    die = _strip(die)
+    if "DW_AT_byte_size" in die.attributes:
+        return int(die.attributes["DW_AT_byte_size"].value)
+    if die.tag == "DW_TAG_array_type":
+        total = _size(die.get_DIE_from_attribute("DW_AT_type"))
+        for bound in die.iter_children():
+            if "DW_AT_count" in bound.attributes:
+                total *= int(bound.attributes["DW_AT_count"].value)
+            elif "DW_AT_upper_bound" in bound.attributes:
+                total *= int(bound.attributes["DW_AT_upper_bound"].value) + 1
+            else:
+                total = 0
+        return total
+    raise ImageError(f"{die.tag}: no size")
+
+
+def _member(die: DIE, name: str) -> tuple[int, DIE] | None:
+    """Offset and type of a direct member, or of one inside an anonymous structure or union."""
+    for child in die.iter_children():
+        if child.tag != "DW_TAG_member":
+            continue
+        place = child.attributes.get("DW_AT_data_member_location")
+        offset = int(place.value) if place is not None else 0
+        kind = _strip(child.get_DIE_from_attribute("DW_AT_type"))
+        label = child.attributes.get("DW_AT_name")
+        if label is None:
+            inner = _member(kind, name)
+            if inner is not None:
+                return offset + inner[0], inner[1]
+        elif label.value.decode() == name:
+            return offset, kind
+    return None
