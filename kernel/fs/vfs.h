@@ -1,0 +1,278 @@
+/*
+ * The virtual file system: inodes, names (dentries), mounts, open files.
+ *
+ * Reference rules: a dentry holds its inode and its parent; a struct path holds a mount and a dentry;
+ * an open file holds its path.  Lock order: rename_lock, inode.lock of the parent, inode.lock of the
+ * child, dcache lock.
+ */
+#pragma once
+
+#include "kernel/lib/list.h"
+#include "kernel/lib/spinlock.h"
+#include "kernel/proc/time.h"
+#include "kernel/proc/wait.h"
+#include "kernel/types.h"
+
+struct page;
+struct vma;
+struct inode;
+struct dentry;
+struct mount;
+struct file;
+struct fs_type;
+
+#define NAME_MAX 255
+#define PATH_MAX 4096
+
+/* File types and mode bits (Linux's S_*). */
+#define S_IFMT	 0170000u
+#define S_IFSOCK 0140000u
+#define S_IFLNK	 0120000u
+#define S_IFREG	 0100000u
+#define S_IFBLK	 0060000u
+#define S_IFDIR	 0040000u
+#define S_IFCHR	 0020000u
+#define S_IFIFO	 0010000u
+#define S_ISUID	 0004000u
+#define S_ISGID	 0002000u
+#define S_ISVTX	 0001000u
+
+/* open flags (x86_64's values equal asm-generic's but for those that machine.h overrides) */
+#define O_ACCMODE   00000003u
+#define O_RDONLY    00000000u
+#define O_WRONLY    00000001u
+#define O_RDWR	    00000002u
+#define O_CREAT	    00000100u
+#define O_EXCL	    00000200u
+#define O_NOCTTY    00000400u
+#define O_TRUNC	    00001000u
+#define O_APPEND    00002000u
+#define O_NONBLOCK  00004000u
+#define O_DSYNC	    00010000u
+#define O_ASYNC	    00020000u
+#define O_DIRECT    ARCH_O_DIRECT
+#define O_LARGEFILE ARCH_O_LARGEFILE
+#define O_DIRECTORY ARCH_O_DIRECTORY
+#define O_NOFOLLOW  ARCH_O_NOFOLLOW
+#define O_NOATIME   01000000u
+#define O_CLOEXEC   02000000u
+#define O_PATH	    010000000u
+#define O_TMPFILE   020000000u
+
+#define AT_FDCWD	    (-100)
+#define AT_SYMLINK_NOFOLLOW 0x100
+#define AT_REMOVEDIR	    0x200
+#define AT_SYMLINK_FOLLOW   0x400
+#define AT_EACCESS	    0x200
+#define AT_EMPTY_PATH	    0x1000
+
+/* Permission bits that inode_permission checks. */
+#define MAY_EXEC  1u
+#define MAY_WRITE 2u
+#define MAY_READ  4u
+
+/* poll events (Linux's) */
+#define POLLIN	   0x0001u
+#define POLLPRI	   0x0002u
+#define POLLOUT	   0x0004u
+#define POLLERR	   0x0008u
+#define POLLHUP	   0x0010u
+#define POLLNVAL   0x0020u
+#define POLLRDNORM 0x0040u
+#define POLLWRNORM 0x0100u
+#define POLLRDHUP  0x2000u
+
+struct iovec {
+	uint64_t base; /* a user address, or a kernel pointer if the uio is a kernel one */
+	uint64_t len;
+};
+
+/* Where the bytes of a read go, or those of a write come from.  Advanced by uio_read / uio_write. */
+struct uio {
+	const struct iovec *iov; /* a kernel copy, already checked */
+	unsigned niov;
+	size_t offset; /* into iov[0] */
+	size_t left;   /* bytes not yet moved, over all */
+	bool kernel;   /* the addresses are kernel pointers */
+};
+
+void uio_init_kernel(struct uio *u, struct iovec *iov, void *buf, size_t n);
+void uio_init_user(struct uio *u, struct iovec *iov, uaddr_t buf, size_t n);
+/* Moves up to n bytes from the kernel's buf into the uio (a read).  Bytes moved, or -EFAULT if none. */
+must_use ssize_t uio_write_to(struct uio *u, const void *buf, size_t n);
+/* Moves up to n bytes out of the uio (a write) into buf.  Bytes moved, or -EFAULT if none. */
+must_use ssize_t uio_read_from(struct uio *u, void *buf, size_t n);
+/* Moves n zero bytes into the uio. */
+must_use ssize_t uio_zero(struct uio *u, size_t n);
+
+struct path {
+	struct mount *mount;
+	struct dentry *dentry;
+};
+
+struct stat_info { /* what getattr fills; sys/stat.c turns it into the ABI's structures */
+	uint64_t ino, size, blocks;
+	uint32_t dev, rdev, mode, nlink, uid, gid, blksize;
+	struct timespec atime, mtime, ctime, btime;
+};
+
+struct poll_table; /* kernel/fs/poll.c */
+/* Registers the poller on q; NULL table: only asks for the present state. */
+void poll_wait(struct poll_table *pt, struct wait_queue *q);
+
+/* Directory reader: emit returns false when its buffer is full. */
+struct dir_context {
+	bool (*emit)(struct dir_context *d, const char *name, size_t len, uint64_t ino,
+		     uint32_t mode, uint64_t next_pos);
+	uint64_t pos; /* where to go on; 0 and 1 are . and .. */
+};
+
+struct file_ops {
+	int (*open)(struct inode *inode, struct file *f); /* after permission checks; may set f->ops */
+	void (*release)(struct file *f);		  /* the last reference is gone */
+	/* *pos is advanced by the callee; O_NONBLOCK is in f->flags.  Bytes or -errno. */
+	ssize_t (*read)(struct file *f, struct uio *u, uint64_t *pos);
+	ssize_t (*write)(struct file *f, struct uio *u, uint64_t *pos);
+	int64_t (*seek)(struct file *f, int64_t offset, int whence); /* NULL: -ESPIPE */
+	int (*readdir)(struct file *f, struct dir_context *d);
+	unsigned (*poll)(struct file *f, struct poll_table *pt); /* NULL: always ready */
+	long (*ioctl)(struct file *f, unsigned cmd, uaddr_t arg); /* NULL: -ENOTTY */
+	/* Checks and adjusts a new mapping before it is linked.  NULL: inode pages if it has any. */
+	int (*mmap)(struct file *f, struct vma *vma);
+};
+
+struct inode_ops {
+	/* Directories; the caller holds dir->lock.  lookup: 0 with a referenced inode, or -ENOENT. */
+	int (*lookup)(struct inode *dir, const char *name, size_t len, struct inode **out);
+	int (*create)(struct inode *dir, const char *name, size_t len, uint32_t mode, uint32_t rdev,
+		      struct inode **out); /* any type by S_IFMT but directory and symlink */
+	int (*mkdir)(struct inode *dir, const char *name, size_t len, uint32_t mode,
+		     struct inode **out);
+	int (*symlink)(struct inode *dir, const char *name, size_t len, const char *target,
+		       struct inode **out);
+	int (*link)(struct inode *dir, const char *name, size_t len, struct inode *target);
+	int (*unlink)(struct inode *dir, struct dentry *victim);
+	int (*rmdir)(struct inode *dir, struct dentry *victim);
+	int (*rename)(struct inode *from, struct dentry *old, struct inode *to, struct dentry *new,
+		      unsigned flags);
+	/* Copies a symlink's target, at most size bytes, no NUL: its length or -errno. */
+	ssize_t (*readlink)(struct inode *inode, char *buf, size_t size);
+	/* Symbolic links that are not text (/proc/PID/fd/N): the path they lead to, referenced. */
+	int (*follow)(struct inode *inode, struct path *out);
+	int (*truncate)(struct inode *inode, uint64_t size);
+	void (*getattr)(struct inode *inode, struct stat_info *st); /* NULL: from the inode */
+	/*
+	 * The page cache's page of a regular file, page number index, with a reference for the caller.
+	 * -ENOENT: beyond the end of the file, -ENOMEM.  Holes are filled.  May sleep.
+	 */
+	int (*get_page)(struct inode *inode, uint64_t index, struct page **out);
+	/* As get_page, but -ENOENT unless it is there already; never sleeps or allocates. */
+	int (*peek_page)(struct inode *inode, uint64_t index, struct page **out);
+	void (*destroy)(struct inode *inode); /* no links, no references: free the data */
+};
+
+struct inode {
+	struct refcount refs;
+	uint32_t mode; /* [lock] type (fixed) and permissions */
+	uint32_t uid, gid; /* [lock] */
+	uint32_t nlink;	   /* [lock of the directories involved] */
+	uint32_t rdev;
+	uint64_t ino;
+	uint64_t size; /* [lock] written; read anywhere */
+	struct timespec atime, mtime, ctime, btime; /* [lock], loosely */
+	const struct inode_ops *ops;
+	const struct file_ops *fops;
+	struct super *super;
+	struct mutex lock;
+	int32_t writers; /* atomic: > 0 opens for writing, < 0 running programs (ETXTBSY) */
+	void *data;	 /* the file system's, or the pipe of a FIFO */
+	struct flock_list *locks; /* kernel/fs/flock.c; NULL: none */
+};
+
+/* One mounted instance of a file system. */
+struct super {
+	const struct fs_type *type;
+	struct dentry *root;
+	uint32_t dev;
+	uint64_t next_ino;
+	void *data;
+	unsigned mounts; /* how often it is mounted */
+};
+
+struct fs_type {
+	const char *name;
+	bool nodev; /* for /proc/filesystems */
+	int (*mount)(const struct fs_type *type, const char *source, const char *options,
+		     struct super **out);
+	void (*unmount)(struct super *s);
+	void (*statfs)(struct super *s, uint64_t *blocks, uint64_t *free, uint64_t *magic);
+	struct fs_type *next;
+};
+void fs_register(struct fs_type *type);
+
+struct file {
+	struct refcount refs;
+	unsigned flags; /* O_*; [lock] F_SETFL changes some */
+	const struct file_ops *ops;
+	struct path path;    /* an anonymous file (pipe, eventfd) has one too, of the internal mount */
+	struct inode *inode; /* = path.dentry's */
+	uint64_t pos;	     /* [pos_lock] */
+	struct mutex pos_lock;
+	void *data; /* the driver's */
+};
+
+/* Opens path for the kernel (exec, the console), relative to the current root and cwd. */
+must_use int file_open(const char *path, unsigned flags, uint32_t mode, struct file **out);
+/* A file without a name: an inode of its own on the internal mount, with ops and data. */
+must_use int file_create_anonymous(const char *name, const struct file_ops *ops, void *data,
+				   unsigned flags, struct file **out);
+void file_get(struct file *f);
+void file_put(struct file *f);
+/* Reads at pos into a kernel buffer; bytes read (short only at the end) or -errno. */
+must_use ssize_t file_read_kernel(struct file *f, void *buf, size_t n, uint64_t pos);
+
+/* May the current process access the inode so (MAY_*)?  0, -EACCES or -EROFS. */
+must_use int inode_permission(struct inode *inode, unsigned may);
+void inode_get(struct inode *inode);
+void inode_put(struct inode *inode);
+/* A fresh inode of s: refs 1, nlink 1, times now, owner the current process (root during boot). */
+must_use int inode_alloc(struct super *s, uint32_t mode, struct inode **out);
+
+/* Mount and name space. */
+void vfs_init(void); /* mounts the root tmpfs */
+void path_get(const struct path *p);
+void path_put(const struct path *p);
+/* Resolves a kernel string; follow: also the last symlink.  0 or -errno. */
+must_use int path_lookup(const char *name, bool follow, struct path *out);
+/* Writes the absolute path as the current process sees it, NUL-terminated: its length, or -ERANGE. */
+must_use ssize_t path_to_string(const struct path *p, char *buf, size_t size);
+
+/* Unpacks a newc archive into the root.  Bad archives: a clear message and -EINVAL. */
+must_use int initramfs_unpack(const uint8_t *data, size_t size);
+
+/* ---- File descriptors (kernel/fs/fdtable.c) ---- */
+struct files;
+must_use int files_create(struct files **out);
+must_use int files_fork(struct files *from, struct files **out);
+void files_get(struct files *fs);
+void files_put(struct files *fs);
+void files_close_on_exec(struct files *fs);
+/* The file of fd with a reference, or NULL: -EBADF. */
+must_use struct file *fd_get(int fd);
+must_use int fd_alloc(struct file *f, unsigned flags /* O_CLOEXEC */, int min); /* takes over f's reference on success */
+
+/* cwd, root, umask */
+struct fs_context {
+	struct refcount refs;
+	struct spinlock lock;
+	struct path cwd, root; /* [lock] */
+	uint32_t umask;
+};
+must_use int fs_context_create(struct fs_context **out); /* root and cwd = the name space's root */
+must_use int fs_context_fork(struct fs_context *from, struct fs_context **out);
+void fs_context_put(struct fs_context *fs);
+/* ---- character devices (kernel/fs/devfs.c) ---- */
+/* Registers ops for character device (major, minor) and its name in /dev. */
+void chrdev_register(unsigned major, unsigned minor, const char *name, uint32_t mode,
+		     const struct file_ops *ops, void *data);
+#define MKDEV(major, minor) ((uint32_t)((((major)&0xfffu) << 8) | ((minor)&0xffu) | (((minor)&~0xffu) << 12)))

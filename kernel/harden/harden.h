@@ -1,0 +1,41 @@
+/*
+ * The registry of mitigations: what the command line asked for, what holds now, /proc/harden.
+ */
+#pragma once
+
+#include "kernel/types.h"
+
+enum harden_row {
+	HARDEN_NX,
+	HARDEN_WP,
+	HARDEN_WX,
+	HARDEN_NULL_GUARD,
+	HARDEN_STACK_GUARD,
+	HARDEN_SMEP,
+	HARDEN_SMAP,
+	HARDEN_UMIP,
+	HARDEN_ROWS,
+};
+
+enum harden_state { HARDEN_OFF, HARDEN_ON, HARDEN_ABSENT };
+
+/* One row: kernel/harden/NAME.c defines it, harden.c lists it. */
+struct mitigation {
+	const char *name;
+	const char *property; /* one line for /proc/harden */
+	/*
+	 * The state as read back from the hardware or the tables, over all CPUs: OFF if any lacks it.
+	 * Writes one line of evidence (at most size bytes) to how.  Process context; may sleep.
+	 */
+	enum harden_state (*probe)(char *how, size_t size);
+};
+
+/* Parses harden= from boot_info.cmdline: `harden=-smep,-smap`, `harden=none`, `harden=all`. Before
+ * the final tables are built.  Unknown names are reported. */
+void harden_parse(void);
+/* What the command line asks for; read-only after start-up. */
+bool harden_wanted(enum harden_row row);
+/* Sets this CPU's control-register bits.  Each CPU calls it before it runs its first thread. */
+void harden_cpu_init(void);
+/* The table in order of enum harden_row. */
+extern const struct mitigation *const mitigations[HARDEN_ROWS];

@@ -1,0 +1,28 @@
+/*
+ * The kernel heap: slab caches of one object size, and kmalloc's size classes on top of them.
+ * From any context but interrupts, with or without spin locks held; never sleeps.
+ */
+#pragma once
+
+#include "kernel/lib/list.h"
+#include "kernel/lib/spinlock.h"
+#include "kernel/types.h"
+
+struct slab_cache; /* kernel/mm/heap.c */
+
+void heap_init(void);
+
+/* size bytes, 16-byte aligned (a power of two up to a page: aligned to itself), undefined contents;
+ * NULL if there is no memory or size is over KMALLOC_MAX. */
+must_use void *kmalloc(size_t size);
+must_use void *kzalloc(size_t size); /* zeroed */
+void kfree(void *p);                 /* NULL is allowed */
+#define KMALLOC_MAX (4ul << 20)
+
+/* A cache for many objects of one type.  Panics if there is no memory: only during start-up. */
+struct slab_cache *slab_create(const char *name, size_t size, size_t align);
+must_use void *slab_alloc(struct slab_cache *c); /* undefined contents, or NULL */
+void slab_free(struct slab_cache *c, void *p);
+
+/* Bytes of memory that the heap holds. */
+uint64_t heap_bytes(void);

@@ -1,0 +1,81 @@
+/*
+ * Physical frames: one struct page each, a buddy allocator, and per-CPU caches of single frames.
+ */
+#pragma once
+
+#include "arch/arch.h"
+#include "kernel/lib/list.h"
+#include "kernel/types.h"
+
+#define PAGE_MAX_ORDER 10 /* the largest block is 2^10 frames, 4 MiB */
+
+enum page_type {
+	PAGE_RESERVED, /* firmware, kernel image: never allocated */
+	PAGE_FREE,     /* in the buddy allocator or in a CPU's cache */
+	PAGE_KERNEL,   /* kernel data: stacks, buffers */
+	PAGE_TABLE,    /* translation table */
+	PAGE_SLAB,     /* kernel/mm/heap.c */
+	PAGE_ANON,     /* user memory without a file */
+	PAGE_FILE,     /* page cache: belongs to an inode */
+};
+
+struct page {
+	uint32_t refs;	  /* atomic; mappings plus named kernel references; 0: free */
+	uint8_t type;	  /* enum page_type; owner of the frame */
+	uint8_t order;	  /* of the block that starts here */
+	uint16_t flags;	  /* owner of the frame */
+	struct list link; /* [allocator] free list; else the owner's */
+	uint64_t private[2]; /* the owner's: slab's, or page cache's inode and index */
+};
+
+extern struct page *pages; /* indexed by frame number */
+extern uint64_t page_count; /* frames that `pages` covers */
+
+/* Builds `pages` from boot_info; then page_alloc works. */
+void page_init(void);
+/* Zeroed frames for start-up, before page_init; panics when there are none. */
+paddr_t page_alloc_early(size_t frames);
+
+/* 2^order frames, contents undefined, one reference.  0 or -ENOMEM.  Any context but interrupts. */
+must_use int page_alloc_order(unsigned order, enum page_type type, struct page **out);
+/* One frame; page_alloc_zero's is cleared. */
+must_use int page_alloc(enum page_type type, struct page **out);
+must_use int page_alloc_zero(enum page_type type, struct page **out);
+
+/* Takes / drops a reference; the last one frees the block. */
+void page_get(struct page *p);
+void page_put(struct page *p);
+
+static inline void *
+phys_to_virt(paddr_t pa)
+{
+	return (void *)(DIRECT_MAP_BASE + pa.v);
+}
+
+static inline paddr_t
+virt_to_phys(const void *direct_map_address)
+{
+	return PADDR((uint64_t)direct_map_address - DIRECT_MAP_BASE);
+}
+
+static inline paddr_t
+page_paddr(const struct page *p)
+{
+	return PADDR((uint64_t)(p - pages) << PAGE_SHIFT);
+}
+
+static inline struct page *
+page_of(paddr_t pa)
+{
+	return &pages[pa.v >> PAGE_SHIFT];
+}
+
+static inline void *
+page_addr(const struct page *p)
+{
+	return phys_to_virt(page_paddr(p));
+}
+
+/* Frames that the allocator manages / that are free, caches included. */
+uint64_t page_total(void);
+uint64_t page_free_count(void);

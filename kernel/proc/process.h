@@ -1,0 +1,141 @@
+/*
+ * Processes: one or more threads that share an identity.  The process tree, process groups and
+ * sessions are guarded by process_lock.
+ */
+#pragma once
+
+#include "kernel/lib/list.h"
+#include "kernel/lib/spinlock.h"
+#include "kernel/proc/thread.h"
+#include "kernel/proc/wait.h"
+
+struct file;
+struct files;
+struct fs_context;
+struct tty;
+
+#define NGROUPS 32 /* supplementary groups that a process may have */
+
+/* Who a process is.  Replaced whole by its own threads under process.lock; read through cred(). */
+struct cred {
+	uint32_t uid, euid, suid, fsuid;
+	uint32_t gid, egid, sgid, fsgid;
+	unsigned ngroups;
+	uint32_t groups[NGROUPS];
+};
+
+enum {
+	RLIMIT_CPU,
+	RLIMIT_FSIZE,
+	RLIMIT_DATA,
+	RLIMIT_STACK,
+	RLIMIT_CORE,
+	RLIMIT_RSS,
+	RLIMIT_NPROC,
+	RLIMIT_NOFILE,
+	RLIMIT_MEMLOCK,
+	RLIMIT_AS,
+	RLIMIT_LOCKS,
+	RLIMIT_SIGPENDING,
+	RLIMIT_MSGQUEUE,
+	RLIMIT_NICE,
+	RLIMIT_RTPRIO,
+	RLIMIT_RTTIME,
+	RLIM_NLIMITS,
+};
+#define RLIM_INFINITY UINT64_MAX
+
+struct rlimit {
+	uint64_t cur, max;
+};
+
+/* Signal dispositions, shared by threads and by clone(CLONE_SIGHAND). */
+struct sighand {
+	struct refcount refs;
+	struct spinlock lock; /* interrupts off; guards every pending set of the sharing processes */
+	struct sigaction action[NSIG];
+};
+
+struct process {
+	struct refcount refs; /* the process table's one, plus holders of pointers */
+	int pid;	      /* the leader's tid */
+	char name[THREAD_NAME_LEN];
+	struct list all;     /* [process_lock] process_all */
+	struct list threads; /* [process_lock] thread.siblings */
+	unsigned nthreads;   /* [process_lock] */
+
+	struct process *parent; /* [process_lock] */
+	struct list children;	/* [process_lock] process.sibling */
+	struct list sibling;	/* [process_lock] */
+	int pgid, sid;		/* [process_lock] */
+	struct tty *tty;	/* [process_lock] controlling terminal */
+	bool subreaper;
+	bool did_exec;
+
+	enum { PROCESS_ALIVE, PROCESS_ZOMBIE, PROCESS_REAPED } state; /* [process_lock] */
+	bool exiting;	 /* [sighand lock] a group exit is under way */
+	int exit_status; /* as wait4 reports it */
+	int stop_signal; /* [sighand lock] stopped by this signal; 0: runs */
+	bool stop_reported, cont_pending; /* [process_lock] what wait4 may report */
+	struct wait_queue child_wait; /* waits of wait4 and waitid */
+	int exit_signal;	      /* sent to the parent */
+	int pdeath_signal;
+	struct wait_queue *vfork_wait; /* the parent's, until exec or exit */
+
+	struct spinlock lock;
+	struct cred cred;	   /* [lock] */
+	bool no_new_privs;	   /* only ever set */
+	bool dumpable;
+	struct vm *vm;		   /* fixed but in exec */
+	struct files *files;	   /* fixed but in exec; shared by reference */
+	struct fs_context *fs;	   /* cwd, root, umask; shared by reference */
+	struct sighand *sighand;   /* fixed but in exec */
+	struct sigqueue pending;   /* [sighand lock] */
+	struct rlimit rlimit[RLIM_NLIMITS]; /* [lock] */
+	struct file *exe;	   /* [lock] the running program */
+
+	uint64_t start_time; /* monotonic ns */
+	uint64_t dead_utime, dead_stime; /* [process_lock] of threads that ended */
+	uint64_t child_utime, child_stime; /* [process_lock] of children waited for */
+	uint64_t min_flt, maj_flt, child_min_flt, child_maj_flt, nvcsw, nivcsw, maxrss;
+	struct posix_timers *timers; /* kernel/proc/itimer.c: setitimer, alarm, timer_create */
+};
+
+extern struct spinlock process_lock; /* interrupts off */
+extern struct list process_all;	     /* [process_lock] process.all, in order of creation */
+
+/* Starts process 1: executes the command line's init with the console as fds 0, 1, 2. */
+void process_start_init(void);
+
+/* The process with that pid, with a reference taken, or NULL.  process_put gives it back. */
+struct process *process_find(int pid);
+void process_put(struct process *p);
+/* The thread with that tid; valid while process_lock is held. */
+struct thread *thread_find(int tid);
+
+/* Ends the current thread / the whole process of the current thread.  status as wait4 reports it. */
+noreturn void thread_exit(int status);
+noreturn void process_exit(int status);
+#define EXIT_CODE(code) (((code)&0xff) << 8)
+
+/* The current process's identity; stable while the current thread looks at it. */
+static inline const struct cred *
+cred(void)
+{
+	return &current->process->cred;
+}
+
+bool cred_in_group(const struct cred *c, uint32_t gid);
+/* True if the current process may act as root. */
+static inline bool
+capable(void)
+{
+	return cred()->euid == 0;
+}
+
+/* The soft limit RLIMIT_* of the current process. */
+static inline uint64_t
+rlimit(unsigned which)
+{
+	return READ_ONCE(current->process->rlimit[which].cur);
+}
