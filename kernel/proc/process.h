@@ -1,6 +1,9 @@
 /*
  * Processes: one or more threads that share an identity.  The process tree, process groups and
  * sessions are guarded by process_lock.
+ *
+ * Lock order: process_lock, then sighand.lock, then wait queues, then run queues.  The list of a
+ * process's threads changes with both of the first two held: either is enough to walk it.
  */
 #pragma once
 
@@ -61,13 +64,18 @@ struct process {
 	int pid;	      /* the leader's tid */
 	char name[THREAD_NAME_LEN];
 	struct list all;     /* [process_lock] process_all */
-	struct list threads; /* [process_lock] thread.siblings */
-	unsigned nthreads;   /* [process_lock] */
+	struct list threads; /* [process_lock + sighand lock] thread.siblings */
+	unsigned nthreads;   /* [process_lock + sighand lock] length of threads */
+	unsigned live;	     /* atomic: threads that have not begun to exit */
+	struct thread *last; /* [process_lock] of a zombie: its last thread, to be freed */
+	struct thread *execing; /* [sighand lock] this thread alone survives: it is in execve */
 
 	struct process *parent; /* [process_lock] */
 	struct list children;	/* [process_lock] process.sibling */
 	struct list sibling;	/* [process_lock] */
 	int pgid, sid;		/* [process_lock] */
+	struct list group_link; /* [process_lock] the members of its process group */
+	int parent_tid;		/* the thread that created it, for __WNOTHREAD */
 	struct tty *tty;	/* [process_lock] controlling terminal */
 	bool subreaper;
 	bool did_exec;
@@ -80,12 +88,14 @@ struct process {
 	struct wait_queue child_wait; /* waits of wait4 and waitid */
 	int exit_signal;	      /* sent to the parent */
 	int pdeath_signal;
-	struct wait_queue *vfork_wait; /* the parent's, until exec or exit */
+	struct wait_queue *vfork_wait; /* [process_lock] the parent's, until exec or exit */
 
 	struct spinlock lock;
 	struct cred cred;	   /* [lock] */
 	bool no_new_privs;	   /* only ever set */
 	bool dumpable;
+	bool allow_wx;	      /* the next program is exempt from W^X (PR_RAMPART_ALLOW_WX) */
+	uint32_t personality; /* personality(2): kept and reported */
 	struct vm *vm;		   /* fixed but in exec */
 	struct files *files;	   /* fixed but in exec; shared by reference */
 	struct fs_context *fs;	   /* cwd, root, umask; shared by reference */
@@ -107,22 +117,48 @@ extern struct list process_all;	     /* [process_lock] process.all, in order of 
 /* Starts process 1: executes the command line's init with the console as fds 0, 1, 2. */
 void process_start_init(void);
 
+/* The first process; it adopts orphans and is never killed by signals that it does not catch. */
+extern struct process *init_process;
+
 /* The process with that pid, with a reference taken, or NULL.  process_put gives it back. */
 struct process *process_find(int pid);
 void process_put(struct process *p);
-/* The thread with that tid; valid while process_lock is held. */
+/* The thread with that tid / the process with that pid; caller holds process_lock, and the result is
+ * valid while it does.  NULL if there is none. */
 struct thread *thread_find(int tid);
+struct process *process_find_locked(int pid);
+/* Walks the members (zombies too) of process group pgid; caller holds process_lock. */
+struct list *process_group(int pgid);
+#define for_each_in_group(p, pgid)                                                                 \
+	for (struct list *group_ = process_group(pgid), *link_ = group_ ? group_->next : NULL;     \
+	     group_ && link_ != group_ &&                                                          \
+	     ((p) = list_entry(link_, struct process, group_link), true);                          \
+	     link_ = link_->next)
+/* Is no member's parent in another group of the same session?  Takes process_lock / has it. */
+bool process_group_orphaned(int pgid);
+bool process_group_orphaned_locked(int pgid);
+
+/*
+ * Tells p's parent that p stopped (CLD_STOPPED) or goes on (CLD_CONTINUED): SIGCHLD unless
+ * SA_NOCLDSTOP, and waiters wake.  The caller holds process_lock and no sighand lock, and has set
+ * stop_signal, stop_reported and cont_pending.
+ */
+void process_notify_stop(struct process *p, int why);
 
 /* Ends the current thread / the whole process of the current thread.  status as wait4 reports it. */
 noreturn void thread_exit(int status);
 noreturn void process_exit(int status);
+/* Marks every other thread of p for death; caller holds its sighand lock. */
+void process_kill_threads(struct process *p, struct thread *but);
 #define EXIT_CODE(code) (((code)&0xff) << 8)
 
-/* The current process's identity; stable while the current thread looks at it. */
+extern const struct cred root_cred;
+
+/* The current process's identity (root's in a kernel thread); stable while its thread looks. */
 static inline const struct cred *
 cred(void)
 {
-	return &current->process->cred;
+	return likely(current->process) ? &current->process->cred : &root_cred;
 }
 
 bool cred_in_group(const struct cred *c, uint32_t gid);
@@ -137,5 +173,6 @@ capable(void)
 static inline uint64_t
 rlimit(unsigned which)
 {
-	return READ_ONCE(current->process->rlimit[which].cur);
+	return likely(current->process) ? READ_ONCE(current->process->rlimit[which].cur)
+					: RLIM_INFINITY;
 }
