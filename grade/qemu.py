@@ -184,8 +184,9 @@ class Machine:
                             f"mem-path=/proc/self/fd/{fds['ram']}",
                  "-nodefaults", "-vga", "none", "-net", "none", "-display", "none", "-no-reboot"]
         for name in ("qmp", "gdb", "serial"):
-            line += ["-chardev", f"socket,id={name},fd={fds[name]}"]
-        line += ["-mon", "chardev=qmp,mode=control", "-gdb", "chardev:gdb", "-serial", "chardev:serial",
+            line += ["-chardev", f"socket,id=h-{name},fd={fds[name]}"]
+        line += ["-mon", "chardev=h-qmp,mode=control", "-gdb", "chardev:h-gdb",
+                 "-serial", "chardev:h-serial",
                  "-D", str(fifo), "-kernel", str(self.kernel.resolve())]
         if self.initrd is not None:
             line += ["-initrd", str(self.initrd.resolve())]
@@ -416,7 +417,9 @@ class Machine:
         """Hands the stopped machine to an interactive GDB listening place, such as "tcp:127.0.0.1:1234" or
         "unix:/path,server=on,wait=off". This session's gdb is closed for good."""
         self.qmp.stop()
-        self.qmp.hmp(f"gdbserver {device}")
+        answer = self.qmp.hmp(f"gdbserver {device}")
+        if "Waiting for gdb" not in answer:
+            raise QemuError(f"gdbserver {device}: {answer.strip()}")
 
     def describe(self) -> str:
         """The state in words, for a failure's text: console tail, last exceptions, where each CPU is."""

@@ -1,0 +1,321 @@
+"""GDB commands that know Rampart: rp-connect, rp-pt, rp-vm, rp-harden, rp-ps.
+
+Loaded by .gdbinit inside GDB's own Python. The page tables are read by the very walker that the grader uses,
+from physical memory through QEMU's stub, so that what you see here is what is graded.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import gdb
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+ARCH = os.environ.get("ARCH", "x86_64")
+BUILD = ROOT / "build" / ARCH
+sys.path.insert(0, str(ROOT))
+
+from grade.walk import PhysError, WalkFlood, writable_and_executable   # noqa: E402
+from grade.walk_x86_64 import ADDR, Modes, Walker   # noqa: E402
+
+LIST_MAX = 1 << 16
+
+# Register, bit, row of /proc/harden, and what the bit does. SDM 3A 2.5, and 2.2.1 for EFER.
+BITS = (
+    ("cr4", 20, "smep", "the kernel never executes a user page"),
+    ("cr4", 21, "smap", "the kernel touches user pages only between stac and clac"),
+    ("cr4", 11, "umip", "user code cannot read GDT, IDT, LDT, TR or MSW (SGDT and its kin fault)"),
+    ("efer", 11, "nx", "bit 63 of a page-table entry forbids execution"),
+    ("cr0", 16, "wp", "the kernel obeys read-only pages too"),
+)
+
+
+def fail(text: str) -> gdb.GdbError:
+    """An error that GDB prints without a Python traceback."""
+    return gdb.GdbError(text)
+
+
+def need_target() -> None:
+    """Fails in words where nothing is connected, or something else than a machine."""
+    thread = gdb.selected_thread()
+    if thread is None:
+        raise fail("not connected: `make run DEBUG=1` in another terminal, then rp-connect")
+    if thread.is_running():
+        raise fail("the machine runs: stop it with ctrl-c first")
+
+
+def read_phys(pa: int, size: int) -> bytes:
+    """Reads guest physical memory through QEMU's stub. PhysError where there is none."""
+    gdb.execute("maint packet Qqemu.PhyMemMode:1", to_string=True)
+    try:
+        return bytes(gdb.selected_inferior().read_memory(pa, size))
+    except gdb.MemoryError as error:
+        raise PhysError(f"{pa:#x}: {error}") from error
+    finally:
+        gdb.execute("maint packet Qqemu.PhyMemMode:0", to_string=True)
+
+
+def register(name: str) -> int:
+    """A register of the selected CPU. Fails in words if the stub has none of that name."""
+    try:
+        value = gdb.newest_frame().read_register(name)
+        return int(value.format_string(format="x"), 16)
+    except (ValueError, gdb.error) as error:
+        raise fail(f"no register {name} from this target ({error}); is it QEMU's stub, and x86_64?") from error
+
+
+def walker() -> tuple[Walker, int]:
+    """A walker with the selected CPU's modes, and that CPU's root table."""
+    need_target()
+    modes = Modes.from_registers(register("cr0"), register("cr4"), register("efer"))
+    if not register("cr0") >> 31:
+        raise fail("paging is off on this CPU (CR0.PG = 0): it has not reached long mode")
+    return Walker(read_phys, modes), register("cr3") & ADDR
+
+
+def cpus() -> Iterator[gdb.InferiorThread]:
+    """Selects one CPU after the other; the selection is put back at the end."""
+    need_target()
+    before = gdb.selected_thread()
+    try:
+        for thread in sorted(gdb.selected_inferior().threads(), key=lambda t: t.num):
+            thread.switch()
+            yield thread
+    finally:
+        before.switch()
+
+
+def variable(name: str) -> gdb.Value:
+    """A global of the kernel. Fails in words if the symbols lack it."""
+    try:
+        return gdb.parse_and_eval(f"&{name}").dereference()
+    except gdb.error as error:
+        raise fail(f"the kernel's symbols have no {name} ({error}); build, then: file {BUILD}/rampart.sym") \
+            from error
+
+
+def list_of(head: gdb.Value, struct: str, member: str) -> Iterator[gdb.Value]:
+    """The structures chained by `member` on the list `head`. Fails in words if it is broken."""
+    kind = gdb.lookup_type(f"struct {struct}")
+    if member not in [f.name for f in kind.fields()]:
+        raise fail(f"struct {struct} has no member {member}")
+    offset = next(f.bitpos // 8 for f in kind.fields() if f.name == member)
+    stop = int(head.address)
+    node = head["next"]
+    if int(node) == 0:
+        raise fail("the list is not initialised yet: the kernel has not come that far")
+    for _ in range(LIST_MAX):
+        if int(node) == stop:
+            return
+        address = int(node) - offset
+        yield gdb.Value(address).cast(kind.pointer()).dereference()
+        node = node["next"]
+    raise fail(f"the list at {stop:#x} does not end: it is corrupt")
+
+
+class Connect(gdb.Command):
+    """rp-connect [PORT | HOST:PORT | SOCKET]: connect to QEMU's stub.
+
+Default: build/ARCH/gdb.sock if it is there, else port 1234."""
+
+    def __init__(self) -> None:
+        super().__init__("rp-connect", gdb.COMMAND_RUNNING, gdb.COMPLETE_FILENAME)
+
+    def invoke(self, argument: str, from_tty: bool) -> None:
+        where = argument.strip()
+        if not where:
+            sock = BUILD / "gdb.sock"
+            where = str(sock) if sock.exists() else ":1234"
+        elif where.isdigit():
+            where = f":{where}"
+        # A path longer than a socket's name may be (107 bytes) is given relative to here.
+        if len(where) > 100:
+            where = os.path.relpath(where)
+        try:
+            gdb.execute(f"target remote {where}")
+        except gdb.error as error:
+            raise fail(f"cannot connect to {where}: {error}; does `make run DEBUG=1` run?") from error
+        gdb.execute("maint packet Qqemu.PhyMemMode:0", to_string=True)
+
+
+class PageTable(gdb.Command):
+    """rp-pt ADDR [ROOT]: walk one translation and explain it level by level.
+
+ADDR is any expression. ROOT is a physical root table; default: the selected CPU's CR3."""
+
+    def __init__(self) -> None:
+        super().__init__("rp-pt", gdb.COMMAND_DATA, gdb.COMPLETE_EXPRESSION)
+
+    def invoke(self, argument: str, from_tty: bool) -> None:
+        words = gdb.string_to_argv(argument)
+        if not 1 <= len(words) <= 2:
+            raise fail("usage: rp-pt ADDR [ROOT]")
+        w, root = walker()
+        va = number(words[0])
+        print("\n".join(w.explain(number(words[1]) if len(words) > 1 else root, va)))
+
+
+class AddressSpace(gdb.Command):
+    """rp-vm [user | kernel] [ROOT]: print an address space with its permissions.
+
+Letters: r(ead) w(rite) x(ecute), u(ser) or k(ernel only), g(lobal). Default: the selected CPU's CR3, whole."""
+
+    def __init__(self) -> None:
+        super().__init__("rp-vm", gdb.COMMAND_DATA)
+
+    def invoke(self, argument: str, from_tty: bool) -> None:
+        words = gdb.string_to_argv(argument)
+        half = words.pop(0) if words and words[0] in ("user", "kernel") else None
+        w, root = walker()
+        try:
+            space = w.space(number(words[0]) if words else root)
+        except (PhysError, WalkFlood) as error:
+            raise fail(f"cannot walk: {error}") from error
+        print(f"root {space.root:#x}, {len(space.mappings)} mappings, {len(space.tables)} table pages")
+        for r in space.ranges():
+            if half is None or (half == "kernel") == bool(r.va >> 63):
+                warn = "  <- WRITABLE AND EXECUTABLE" if r.perms[1:3] == "wx" else ""
+                print(f"{r}{symbol_note(r.va, r.end)}{warn}")
+        for problem in space.problems:
+            print(f"malformed: {problem}")
+
+
+class Harden(gdb.Command):
+    """rp-harden: read every CPU's control registers and tables, and say which mitigations hold."""
+
+    def __init__(self) -> None:
+        super().__init__("rp-harden", gdb.COMMAND_STATUS)
+
+    def invoke(self, argument: str, from_tty: bool) -> None:
+        rows: dict[str, list[bool]] = {}
+        for thread in cpus():
+            values = {name: register(name) for name in ("cr0", "cr4", "efer", "cr3")}
+            print(f"CPU {thread.num - 1}: " + " ".join(f"{k}={v:#x}" for k, v in values.items()))
+            for reg, bit, row, _ in BITS:
+                rows.setdefault(row, []).append(bool(values[reg] >> bit & 1))
+        for reg, bit, row, does in BITS:
+            lacking = [str(i) for i, on in enumerate(rows[row]) if not on]
+            state = "on" if not lacking else "OFF" if len(lacking) == len(rows[row]) \
+                else f"OFF on CPU {', '.join(lacking)}"
+            print(f"{row:<12}{state:<14}{reg.upper()} bit {bit}: {does}")
+        seen: dict[int, list[int]] = {}
+        for thread in cpus():
+            if register("cr0") >> 31:
+                seen.setdefault(register("cr3") & ADDR, []).append(thread.num - 1)
+        for root, owners in seen.items():
+            print(f"tables of root {root:#x} (CPU {', '.join(map(str, owners))}):")
+            w, _ = walker()
+            try:
+                space = w.space(root)
+            except (PhysError, WalkFlood) as error:
+                print(f"  cannot walk: {error}")
+                continue
+            wx = writable_and_executable([space])
+            print(f"  wx          {'on' if not wx else 'OFF':<12}"
+                  f"{len(wx)} pages are writable and executable" + (f", first {wx[0].mapping}" if wx else ""))
+            zero = space.covers(0)
+            print(f"  null-guard  {'on' if zero is None else 'OFF':<12}page 0 is "
+                  + ("not mapped" if zero is None else f"mapped: {zero}"))
+        self.stacks()
+
+    @staticmethod
+    def stacks() -> None:
+        """Says whether an unmapped page lies below the current thread's kernel stack on each CPU."""
+        try:
+            block = variable("cpus")
+            count = block.type.range()[1] + 1
+        except (gdb.GdbError, gdb.error):
+            print("stack-guard: the symbols have no cpus[]; nothing to say")
+            return
+        for thread in cpus():
+            number_ = thread.num - 1
+            if number_ >= count:
+                continue
+            current = block[number_]["current"]
+            if int(current) == 0:
+                print(f"stack-guard  CPU {number_}: runs no thread yet")
+                continue
+            w, root = walker()
+            stack = int(current["kstack"])
+            try:
+                below = w.translate(root, stack - 1)
+                there = w.translate(root, stack)
+            except PhysError as error:
+                print(f"stack-guard  CPU {number_}: {error}")
+                continue
+            state = "on" if below is None and there is not None else "OFF"
+            print(f"stack-guard {state:<14} CPU {number_}: stack {stack:#x} "
+                  f"{'mapped' if there else 'NOT mapped'}, the page below "
+                  f"{'is not' if below is None else 'IS mapped'}")
+
+
+class Processes(gdb.Command):
+    """rp-ps: list every thread of every process, and which CPU runs it."""
+
+    def __init__(self) -> None:
+        super().__init__("rp-ps", gdb.COMMAND_STATUS)
+
+    def invoke(self, argument: str, from_tty: bool) -> None:
+        need_target()
+        running = {}
+        try:
+            block = variable("cpus")
+            for i in range(block.type.range()[1] + 1):
+                running[int(block[i]["current"])] = i
+        except (gdb.GdbError, gdb.error):
+            pass
+        running.pop(0, None)
+        head = variable("process_all")
+        print(f"{'PID':>6} {'TID':>6} {'CPU':>4} {'STATE':<22} {'NAME':<16} THREAD")
+        try:
+            for process in list_of(head, "process", "all"):
+                for thread in list_of(process["threads"], "thread", "siblings"):
+                    cpu = running.get(int(thread.address))
+                    print(f"{int(process['pid']):>6} {int(thread['tid']):>6} {'' if cpu is None else cpu:>4} "
+                          f"{field(thread, 'state'):<22} {thread['name'].string():<16} "
+                          f"{int(thread.address):#x}")
+        except gdb.error as error:
+            raise fail(f"the kernel's lists cannot be followed here: {error}") from error
+
+
+def number(text: str) -> int:
+    """The value of an expression as an unsigned address. Fails in words."""
+    try:
+        return int(gdb.parse_and_eval(text).cast(gdb.lookup_type("unsigned long"))) & (1 << 64) - 1
+    except gdb.error as error:
+        raise fail(f"{text}: {error}") from error
+
+
+def field(value: gdb.Value, name: str) -> str:
+    """A member as GDB prints it, or a dash if there is none; an enumerator without its common beginning."""
+    try:
+        return str(value[name]).removeprefix("THREAD_").lower()
+    except gdb.error:
+        return "-"
+
+
+def symbol_note(start: int, end: int) -> str:
+    """A word on what a kernel range holds, where the linker's symbols tell."""
+    if not start >> 63:
+        return ""
+    names = []
+    for label in ("text", "rodata", "data"):
+        try:
+            lo = int(gdb.parse_and_eval(f"(unsigned long)&__{label}_start"))
+        except gdb.error:
+            continue
+        if start <= lo < end:
+            names.append(label)
+    return f"  kernel {', '.join(names)}" if names else ""
+
+
+for command in (Connect, PageTable, AddressSpace, Harden, Processes):
+    command()
+
+if (BUILD / "rampart.sym").is_file():
+    gdb.execute(f"file {BUILD / 'rampart.sym'}", to_string=True)
+else:
+    print(f"no {BUILD / 'rampart.sym'} yet: `make` builds it; the rp- commands work without symbols, but rp-ps")
