@@ -107,7 +107,9 @@ struct process {
 	uint64_t start_time; /* monotonic ns */
 	uint64_t dead_utime, dead_stime; /* [process_lock] of threads that ended */
 	uint64_t child_utime, child_stime; /* [process_lock] of children waited for */
-	uint64_t min_flt, maj_flt, child_min_flt, child_maj_flt, nvcsw, nivcsw, maxrss;
+	/* [process_lock] as rusage reports them, of threads that ended; resident pages at most. */
+	uint64_t min_flt, maj_flt, child_min_flt, child_maj_flt, nvcsw, nivcsw;
+	uint64_t maxrss, child_maxrss;
 	struct posix_timers *timers; /* kernel/proc/itimer.c: setitimer, alarm, timer_create */
 };
 
@@ -134,9 +136,8 @@ struct list *process_group(int pgid);
 	     group_ && link_ != group_ &&                                                          \
 	     ((p) = list_entry(link_, struct process, group_link), true);                          \
 	     link_ = link_->next)
-/* Is no member's parent in another group of the same session?  Takes process_lock / has it. */
+/* signal_group_orphaned(pgid, NULL) for callers without process_lock. */
 bool process_group_orphaned(int pgid);
-bool process_group_orphaned_locked(int pgid);
 
 /*
  * Tells p's parent that p stopped (CLD_STOPPED) or goes on (CLD_CONTINUED): SIGCHLD unless
@@ -148,8 +149,6 @@ void process_notify_stop(struct process *p, int why);
 /* Ends the current thread / the whole process of the current thread.  status as wait4 reports it. */
 noreturn void thread_exit(int status);
 noreturn void process_exit(int status);
-/* Marks every other thread of p for death; caller holds its sighand lock. */
-void process_kill_threads(struct process *p, struct thread *but);
 #define EXIT_CODE(code) (((code)&0xff) << 8)
 
 extern const struct cred root_cred;
