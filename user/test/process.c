@@ -1,0 +1,1128 @@
+/*
+ * Processes: how they are made, replaced, waited for, grouped, limited, and who they may become.
+ */
+#include "user/test/test.h"
+#include <elf.h>
+#include <stddef.h>
+#include <pthread.h>
+#include <spawn.h>
+#include <sys/auxv.h>
+#include <sys/mount.h>
+#include <sys/personality.h>
+#include <sys/prctl.h>
+#include <sys/sysinfo.h>
+#include <sys/times.h>
+#include <sys/utsname.h>
+
+extern char **environ;
+
+/* Runs this program again with these arguments, in a child; see main(). */
+static pid_t
+spawn_self(char *const argv[], char *const envp[])
+{
+	pid_t p = t_fork();
+
+	if (p == 0) {
+		execve("/proc/self/exe", argv, envp);
+		_exit(126);
+	}
+	return p;
+}
+
+static void
+copy_self(const char *to, mode_t mode)
+{
+	int in = ok(open("/proc/self/exe", O_RDONLY)), out = ok(open(to, O_WRONLY | O_CREAT | O_TRUNC, 0700));
+	static char buf[65536];
+	ssize_t n;
+
+	while ((n = ok(read(in, buf, sizeof(buf)))) > 0)
+		check_eq(write(out, buf, (size_t)n), n);
+	ok(fchmod(out, mode));
+	close(in);
+	close(out);
+}
+
+static void
+put(const char *path, const char *text, mode_t mode)
+{
+	int fd = ok(open(path, O_WRONLY | O_CREAT | O_TRUNC, 0700));
+
+	check_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+	ok(fchmod(fd, mode));
+	close(fd);
+}
+
+/* The errno of execve, or how the new program ended + 2000. */
+static int
+try_exec(const char *path)
+{
+	int fds[2], e = 0;
+	char *argv[] = { (char *)path, "--exit", "5", NULL };
+
+	ok(pipe2(fds, O_CLOEXEC));
+	pid_t p = t_fork();
+	if (p == 0) {
+		execve(path, argv, environ);
+		e = errno;
+		if (write(fds[1], &e, sizeof(e)) < 0)
+			_exit(1);
+		_exit(0);
+	}
+	close(fds[1]);
+	if (read(fds[0], &e, sizeof(e)) != sizeof(e)) {
+		close(fds[0]);
+		return 2000 + t_wait(p);
+	}
+	close(fds[0]);
+	t_wait(p);
+	return e;
+}
+
+/* ---- Waiting ------------------------------------------------------------------------------------------ */
+
+static void
+exit_codes(void)
+{
+	for (int code = 0; code < 256; code += 51) {
+		pid_t p = t_fork();
+
+		if (p == 0)
+			_exit(code | 0x7700);
+		exits(p, code);
+	}
+}
+
+static void
+wait_variants(void)
+{
+	int status;
+	siginfo_t info;
+	struct rusage ru;
+
+	fails(wait(&status), ECHILD);
+	fails(waitpid(-1, &status, WNOHANG), ECHILD);
+	fails(waitpid(getpid(), &status, 0), ECHILD);
+	fails(waitpid(1, &status, 0), ECHILD);
+	fails(waitpid(-1, &status, 0x1000), EINVAL);
+	pid_t p = t_fork();
+	if (p == 0) {
+		t_msleep(40);
+		_exit(6);
+	}
+	check_eq(waitpid(p, &status, WNOHANG), 0);
+	memset(&info, 1, sizeof(info));
+	ok(waitid(P_PID, (id_t)p, &info, WEXITED | WNOHANG));
+	check_eq(info.si_pid, 0);
+	/* Looked at, and still there. */
+	ok(waitid(P_ALL, 0, &info, WEXITED | WNOWAIT));
+	check(info.si_pid == p && info.si_code == CLD_EXITED && info.si_status == 6 && info.si_signo == SIGCHLD);
+	check_eq(wait4(p, &status, 0, &ru), p);
+	check(WIFEXITED(status) && WEXITSTATUS(status) == 6);
+	check(ru.ru_utime.tv_sec < 5 && ru.ru_stime.tv_sec < 5);
+	fails(waitid(P_PID, (id_t)p, &info, WEXITED), ECHILD);
+	fails(waitid(P_ALL, 0, &info, 0), EINVAL);
+	fails(waitid(99, 0, &info, WEXITED), EINVAL);
+	/* By group. */
+	p = t_fork();
+	if (p == 0)
+		_exit(1);
+	pid_t q = t_fork();
+	if (q == 0) {
+		t_msleep(30);
+		_exit(2);
+	}
+	ok(setpgid(q, q));
+	check_eq(waitpid(-q, &status, 0), q);
+	check_eq(waitpid(0, &status, 0), p);
+	fails(waitpid(-q, &status, 0), ECHILD);
+	fails(waitpid(INT_MIN, &status, 0), ESRCH);
+}
+
+static void
+many_children_are_all_reaped(void)
+{
+	int n = 0, sum = 0, status;
+
+	for (int i = 0; i < 30; i++) {
+		pid_t p = t_fork();
+
+		if (p == 0)
+			_exit(i);
+	}
+	while (wait(&status) > 0) {
+		n++;
+		sum += WEXITSTATUS(status);
+	}
+	check_eq(errno, ECHILD);
+	check_eq(n, 30);
+	check_eq(sum, 435);
+}
+
+static void
+orphans_go_to_init_or_the_subreaper(void)
+{
+	int fds[2], status, who = 0;
+	pid_t p;
+
+	ok(pipe(fds));
+	p = t_fork();
+	if (p == 0) {
+		if (t_fork() == 0) {
+			pid_t parent = getppid();
+
+			while (getppid() == parent)
+				t_msleep(5);
+			who = getppid();
+			check_eq(write(fds[1], &who, sizeof(who)), sizeof(who));
+			_exit(0);
+		}
+		t_msleep(20);
+		_exit(0);
+	}
+	exits(p, 0);
+	check_eq(read(fds[0], &who, sizeof(who)), sizeof(who));
+	check_eq(who, 1);
+	ok(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0));
+	p = t_fork();
+	if (p == 0) {
+		if (t_fork() == 0) {
+			pid_t parent = getppid();
+
+			while (getppid() == parent)
+				t_msleep(5);
+			_exit(44);
+		}
+		t_msleep(20);
+		_exit(0);
+	}
+	exits(p, 0);
+	check(wait(&status) > 0 && WEXITSTATUS(status) == 44);
+}
+
+static void
+parent_death_signal(void)
+{
+	int fds[2], sig = 0;
+	char c;
+
+	ok(pipe(fds));
+	pid_t p = t_fork();
+	if (p == 0) {
+		int ready[2];
+
+		ok(pipe(ready));
+		if (t_fork() == 0) {
+			sigset_t s;
+
+			sigemptyset(&s);
+			sigaddset(&s, SIGUSR1);
+			ok(sigprocmask(SIG_BLOCK, &s, NULL));
+			ok(prctl(PR_SET_PDEATHSIG, SIGUSR1, 0, 0, 0));
+			check_eq(write(ready[1], "x", 1), 1);
+			sig = ok(sigtimedwait(&s, NULL, &(struct timespec){ 10, 0 }));
+			check_eq(write(fds[1], &sig, sizeof(sig)), sizeof(sig));
+			_exit(0);
+		}
+		check_eq(read(ready[0], &c, 1), 1);
+		_exit(0);
+	}
+	exits(p, 0);
+	check_eq(read(fds[0], &sig, sizeof(sig)), sizeof(sig));
+	check_eq(sig, SIGUSR1);
+}
+
+/* ---- Groups and sessions -------------------------------------------------------------------------------- */
+
+static void
+group_rules(void)
+{
+	pid_t me = getpid(), p, q;
+	int fds[2];
+	char c;
+
+	check_eq(getpgrp(), getpgid(0));
+	check_eq(getpgid(me), getpgrp());
+	fails(getpgid(999999), ESRCH);
+	fails(getsid(999999), ESRCH);
+	fails(setpgid(999999, 0), ESRCH);
+	fails(setpgid(0, -1), EINVAL);
+	fails(setpgid(0, 1), EPERM);		/* Init's group is in another session, or there is none. */
+	fails(setpgid(1, 0), ESRCH);		/* Not our child. */
+	ok(pipe(fds));
+	p = t_fork();
+	if (p == 0) {
+		pid_t old = getsid(0);
+
+		check_eq(getpgrp(), getpgid(getppid()));
+		check_eq(ok(setsid()), getpid());
+		check(getsid(0) == getpid() && getpgrp() == getpid() && getsid(0) != old);
+		fails(setsid(), EPERM);		/* A leader already. */
+		fails(setpgid(0, 0), EPERM);	/* A session leader stays. */
+		check_eq(write(fds[1], "x", 1), 1);
+		for (;;)
+			pause();
+	}
+	check_eq(read(fds[0], &c, 1), 1);
+	fails(setpgid(p, p), EPERM);		/* Another session. */
+	check_eq(getsid(p), p);
+	kill(p, SIGKILL);
+	dies(p, SIGKILL);
+	/* A group leader cannot start a session; its group's number stays taken. */
+	q = t_fork();
+	if (q == 0) {
+		ok(setpgid(0, 0));
+		fails(setsid(), EPERM);
+		_exit(0);
+	}
+	exits(q, 0);
+	/* After exec a child is on its own. */
+	p = t_fork();
+	if (p == 0) {
+		execl("/proc/self/exe", "self", "--pause-after", NULL);
+		_exit(126);
+	}
+	t_msleep(150);
+	fails(setpgid(p, p), EACCES);
+	kill(p, SIGKILL);
+	dies(p, SIGKILL);
+}
+
+/* ---- exec ------------------------------------------------------------------------------------------------ */
+
+static void
+arguments_and_environment_arrive(void)
+{
+	char *argv[] = { "zero", "--args", "two words", "", "\xff\x01", NULL };
+	char *envp[] = { "A=1", "EMPTY=", "B=x=y", NULL };
+
+	exits(spawn_self(argv, envp), 0);
+}
+
+static int
+sub_args(int argc, char **argv)
+{
+	t_name = "--args";
+	check_eq(argc, 5);
+	check(strcmp(argv[0], "zero") == 0 && strcmp(argv[2], "two words") == 0 && argv[3][0] == 0);
+	check(strcmp(argv[4], "\xff\x01") == 0 && argv[5] == NULL);
+	check(strcmp(getenv("A"), "1") == 0 && getenv("EMPTY")[0] == 0 && strcmp(getenv("B"), "x=y") == 0);
+	check(environ[3] == NULL);
+	return 0;
+}
+
+static void
+auxiliary_vector(void)
+{
+	char *argv[] = { "self", "--auxv", NULL };
+	char *envp[] = { NULL };
+
+	exits(spawn_self(argv, envp), 0);
+}
+
+static int
+sub_auxv(void)
+{
+	extern char __ehdr_start[] __attribute__((weak));
+	extern char _start[];
+	const Elf64_Ehdr *eh = (const void *)__ehdr_start;
+	const char *random = (const char *)getauxval(AT_RANDOM);
+
+	t_name = "--auxv";
+	check_eq(getauxval(AT_PAGESZ), 4096);
+	check_eq(getauxval(AT_ENTRY), (unsigned long)_start);
+	check_eq(getauxval(AT_PHDR), (unsigned long)__ehdr_start + eh->e_phoff);
+	check_eq(getauxval(AT_PHNUM), eh->e_phnum);
+	check_eq(getauxval(AT_PHENT), sizeof(Elf64_Phdr));
+	check_eq(getauxval(AT_BASE), 0);
+	check_eq(getauxval(AT_SECURE), 0);
+	check_eq(getauxval(AT_CLKTCK), 100);
+	check(getauxval(AT_UID) == 0 && getauxval(AT_EUID) == 0 && getauxval(AT_GID) == 0 && getauxval(AT_EGID) == 0);
+	check(strcmp((const char *)getauxval(AT_EXECFN), "/proc/self/exe") == 0);
+	check(strcmp((const char *)getauxval(AT_PLATFORM), "x86_64") == 0);
+	check(random != NULL && memcmp(random, "\0\0\0\0\0\0\0\0", 8) != 0);
+	check(memcmp(random, random + 8, 8) != 0);
+	return 0;
+}
+
+static void
+two_runs_differ_in_at_random(void)
+{
+	unsigned char r[2][16];
+
+	for (int i = 0; i < 2; i++) {
+		int fds[2];
+
+		ok(pipe(fds));
+		pid_t p = t_fork();
+		if (p == 0) {
+			dup2(fds[1], 1);
+			execl("/proc/self/exe", "self", "--random", NULL);
+			_exit(126);
+		}
+		check_eq(read(fds[0], r[i], 16), 16);
+		exits(p, 0);
+		close(fds[0]);
+		close(fds[1]);
+	}
+	check(memcmp(r[0], r[1], 16) != 0);
+}
+
+static void
+what_cannot_run(void)
+{
+	put("text", "just text\n", 0755);
+	put("empty", "", 0755);
+	put("noexec", "#!/bin/busybox sh\nexit 5\n", 0644);
+	put("short-elf", "\177ELF\2\1\1", 0755);
+	put("no-interp", "#!/nonexistent/sh\n", 0755);
+	put("no-name", "#!\n", 0755);
+	put("spaces", "#!   \n", 0755);
+	ok(mkdir("dir", 0755));
+	check_eq(try_exec("absent"), ENOENT);
+	check_eq(try_exec("text"), ENOEXEC);
+	check_eq(try_exec("empty"), ENOEXEC);
+	check_eq(try_exec("noexec"), EACCES);
+	check_eq(try_exec("short-elf"), ENOEXEC);
+	check_eq(try_exec("no-interp"), ENOENT);
+	check_eq(try_exec("no-name"), ENOEXEC);
+	check_eq(try_exec("spaces"), ENOEXEC);
+	check_eq(try_exec("dir"), EACCES);
+	check_eq(try_exec("text/x"), ENOTDIR);
+	check_eq(try_exec(""), ENOENT);
+	copy_self("self", 0755);
+	check_eq(try_exec("./self"), 2005);
+	int fd = ok(open("self", O_WRONLY));
+	check_eq(try_exec("./self"), ETXTBSY);
+	close(fd);
+	check_eq(try_exec("./self"), 2005);
+	/* And the other way round: a running program is not written to. */
+	pid_t p = t_fork();
+	if (p == 0) {
+		execl("./self", "self", "--pause-after", NULL);
+		_exit(126);
+	}
+	t_msleep(150);
+	fails(open("self", O_WRONLY), ETXTBSY);
+	kill(p, SIGKILL);
+	dies(p, SIGKILL);
+	fd = ok(open("self", O_WRONLY));
+}
+
+static void
+too_many_arguments(void)
+{
+	char *big = malloc(140000);
+	char *argv[] = { "self", big, NULL };
+	char *none[] = { NULL };
+	char **many = calloc(200000, sizeof(*many));
+
+	memset(big, 'x', 139999);
+	big[139999] = 0;
+	fails(execve("/proc/self/exe", argv, none), E2BIG);	/* One string: at most 128 KiB. */
+	for (int i = 0; i < 199999; i++)
+		many[i] = "an argument of some length to fill the area";
+	fails(execve("/proc/self/exe", many, none), E2BIG);
+	fails(execve("/proc/self/exe", (char **)16, none), EFAULT);
+	argv[1] = (char *)0xffff888000000000;
+	fails(execve("/proc/self/exe", argv, none), EFAULT);
+	fails(execve((char *)16, argv, none), EFAULT);
+	/* Many that fit do arrive. */
+	pid_t p = t_fork();
+	if (p == 0) {
+		many[0] = "self";
+		many[1] = "--count";
+		many[2] = "8000";
+		many[8000] = NULL;
+		execve("/proc/self/exe", many, none);
+		_exit(126);
+	}
+	exits(p, 0);
+}
+
+static void
+scripts(void)
+{
+	char big[400];
+
+	put("script", "#!/bin/busybox sh\n[ \"$1\" = --exit ] && exit $2\n", 0755);
+	check_eq(try_exec("./script"), 2005);
+	put("spaced", "#!  /bin/busybox   sh  \n[ \"$1\" = --exit ] && exit $2\n", 0755);
+	check_eq(try_exec("./spaced"), 2005);
+	put("nested", "#!./script\n", 0755);
+	check_eq(try_exec("./nested"), 2001);	/* $1 is ./nested */
+	put("loop", "#!./loop\n", 0755);
+	check_eq(try_exec("./loop"), ELOOP);
+	memset(big, 'y', sizeof(big));
+	memcpy(big, "#!/", 3);
+	big[398] = '\n';
+	big[399] = 0;
+	put("long", big, 0755);
+	check_eq(try_exec("./long"), ENOEXEC);	/* The name is cut off: refused, not guessed. */
+}
+
+static void
+close_on_exec(void)
+{
+	int keep = ok(open("/dev/null", O_RDONLY)), drop = ok(open("/dev/null", O_RDONLY | O_CLOEXEC));
+	int duped = ok(fcntl(drop, F_DUPFD, 0)), flagged = ok(dup(keep));
+	char a[16], b[16], c[16], d[16];
+	char *argv[] = { "self", "--fds", a, b, c, d, NULL };
+
+	ok(fcntl(flagged, F_SETFD, FD_CLOEXEC));
+	snprintf(a, sizeof(a), "+%d", keep);
+	snprintf(b, sizeof(b), "-%d", drop);
+	snprintf(c, sizeof(c), "+%d", duped);
+	snprintf(d, sizeof(d), "-%d", flagged);
+	exits(spawn_self(argv, environ), 0);
+	ok(fcntl(drop, F_GETFD));	/* Still open here. */
+}
+
+static int
+sub_fds(char **argv)
+{
+	t_name = "--fds";
+	for (; *argv != NULL; argv++) {
+		int fd = atoi(*argv + 1), open = fcntl(fd, F_GETFD) >= 0;
+
+		check_eq(open, **argv == '+');
+	}
+	return 0;
+}
+
+static void
+exec_resets_handlers_and_keeps_the_rest(void)
+{
+	char *argv[] = { "self", "--after-exec", NULL };
+	sigset_t s;
+	stack_t alt = { .ss_sp = malloc(65536), .ss_size = 65536 };
+
+	signal(SIGUSR1, (void (*)(int))(void *)abort);
+	signal(SIGUSR2, SIG_IGN);
+	sigemptyset(&s);
+	sigaddset(&s, SIGTERM);
+	ok(sigprocmask(SIG_BLOCK, &s, NULL));
+	ok(sigaltstack(&alt, NULL));
+	ok(prctl(PR_SET_NAME, "before", 0, 0, 0));
+	umask(027);
+	pid_t p = t_fork();
+	if (p == 0) {
+		alarm(100);
+		raise(SIGTERM);		/* Pending, and stays so. */
+		execv("/proc/self/exe", argv);
+		_exit(126);
+	}
+	exits(p, 0);
+}
+
+static int
+sub_after_exec(void)
+{
+	struct sigaction sa;
+	sigset_t s;
+	stack_t alt;
+	char name[16];
+
+	t_name = "--after-exec";
+	ok(sigaction(SIGUSR1, NULL, &sa));
+	check(sa.sa_handler == SIG_DFL);
+	ok(sigaction(SIGUSR2, NULL, &sa));
+	check(sa.sa_handler == SIG_IGN);
+	ok(sigprocmask(SIG_BLOCK, NULL, &s));
+	check(sigismember(&s, SIGTERM));
+	ok(sigpending(&s));
+	check(sigismember(&s, SIGTERM));
+	ok(sigaltstack(NULL, &alt));
+	check_eq(alt.ss_flags, SS_DISABLE);
+	check_eq(umask(0), 027);
+	check(alarm(0) > 90);
+	ok(prctl(PR_GET_NAME, name, 0, 0, 0));
+	check(strcmp(name, "exe") == 0);
+	return 0;
+}
+
+/* ---- Hand-made programs ----------------------------------------------------------------------------------- */
+
+struct tiny {
+	Elf64_Ehdr eh;
+	Elf64_Phdr ph[2];
+	unsigned char code[16];
+};
+
+static struct tiny
+tiny_elf(int type, unsigned long base)
+{
+	struct tiny t = {
+		.eh = {
+			.e_ident = { 0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, EV_CURRENT },
+			.e_type = (Elf64_Half)type, .e_machine = EM_X86_64, .e_version = EV_CURRENT,
+			.e_entry = base + offsetof(struct tiny, code), .e_phoff = offsetof(struct tiny, ph),
+			.e_ehsize = sizeof(Elf64_Ehdr), .e_phentsize = sizeof(Elf64_Phdr), .e_phnum = 2,
+		},
+		.ph = {
+			{ .p_type = PT_LOAD, .p_flags = PF_R | PF_X, .p_vaddr = base, .p_filesz = sizeof(struct tiny),
+			  .p_memsz = sizeof(struct tiny), .p_align = 4096 },
+			{ .p_type = PT_GNU_STACK, .p_flags = PF_R | PF_W },
+		},
+		/* mov $5, %edi; mov $60, %eax; syscall */
+		.code = { 0xbf, 5, 0, 0, 0, 0xb8, 60, 0, 0, 0, 0x0f, 0x05 },
+	};
+
+	return t;
+}
+
+static int
+run_tiny(const struct tiny *t)
+{
+	int fd = ok(open("tiny", O_WRONLY | O_CREAT | O_TRUNC, 0755));
+
+	check_eq(write(fd, t, sizeof(*t)), sizeof(*t));
+	close(fd);
+	return try_exec("./tiny");
+}
+
+static void
+hand_made_programs(void)
+{
+	struct tiny t = tiny_elf(ET_EXEC, 0x400000);
+	int how;
+
+	check_eq(run_tiny(&t), 2005);
+	t = tiny_elf(ET_DYN, 0);			/* Position-independent, no interpreter. */
+	check_eq(run_tiny(&t), 2005);
+	t = tiny_elf(ET_EXEC, 0x400000);
+	t.eh.e_machine = EM_AARCH64;
+	check_eq(run_tiny(&t), ENOEXEC);
+	t = tiny_elf(ET_REL, 0x400000);
+	check_eq(run_tiny(&t), ENOEXEC);
+	t = tiny_elf(ET_EXEC, 0x400000);
+	t.eh.e_phentsize = 55;
+	check_eq(run_tiny(&t), ENOEXEC);
+	t = tiny_elf(ET_EXEC, 0x400000);
+	t.eh.e_phnum = 0;
+	check_eq(run_tiny(&t), ENOEXEC);
+	t = tiny_elf(ET_EXEC, 0x400000);
+	t.eh.e_ident[0] = 'x';
+	check_eq(run_tiny(&t), ENOEXEC);
+	/* What is refused before the old program is gone, or kills the new one: never success, never an oops. */
+	for (int i = 0; i < 13; i++) {
+		t = tiny_elf(ET_EXEC, 0x400000);
+		switch (i) {
+		case 0: t = tiny_elf(ET_EXEC, 0xffffffff80200000); break;
+		case 1: t = tiny_elf(ET_EXEC, 0xffff888000000000); break;
+		case 2: t = tiny_elf(ET_EXEC, 0x00007ffffffff000); break;
+		case 3: t = tiny_elf(ET_EXEC, 0x0000800000000000); break;
+		case 4: t.ph[0].p_memsz = ~0UL; break;
+		case 5: t.ph[0].p_memsz = 1UL << 47; break;
+		case 6: t.ph[0].p_filesz = ~0UL; break;
+		case 7: t.ph[0].p_filesz = t.ph[0].p_memsz + 1; break;
+		case 8: t.ph[0].p_offset = 1; break;		/* Not congruent. */
+		case 9: t.eh.e_phoff = ~0UL - 8; break;
+		case 10: t.eh.e_phnum = 0xffff; break;
+		case 11: t.eh.e_entry = 0xffffffff80200000; break;
+		case 12: t.eh.e_entry = 0; break;
+		}
+		how = run_tiny(&t);
+		if (how == 2005 || how == 0)
+			t_fail(__FILE__, __LINE__, "hostile program %d gives %d", i, how);
+	}
+}
+
+/* ---- Credentials ---------------------------------------------------------------------------------------- */
+
+static void
+set_user_id_programs(void)
+{
+	char path[200];
+
+	ok(chmod(".", 0755));
+	ok(mkdir("m", 0755));
+	ok(mount("tmpfs", "m", "tmpfs", 0, "mode=755"));
+	copy_self("m/suid", 04755);
+	ok(chown("m/suid", 2000, 3000));
+	ok(chmod("m/suid", 06755));
+	check(getcwd(path, sizeof(path)) != NULL);
+	strcat(path, "/m/suid");
+	pid_t p = t_fork();
+	if (p == 0) {
+		t_become(STUDENT);
+		execl(path, "suid", "--creds", "1000", "2000", "1000", "3000", "1", NULL);
+		_exit(126);
+	}
+	exits(p, 0);
+	/* chown takes the bits away; so does a write by another. */
+	struct stat st;
+	ok(chown("m/suid", 2000, 3000));
+	ok(stat("m/suid", &st));
+	check_eq(st.st_mode & 07777, 0755);
+	ok(chmod("m/suid", 06777));
+	p = t_fork();
+	if (p == 0) {
+		t_become(STUDENT);
+		int fd = ok(open(path, O_WRONLY | O_APPEND));
+		check_eq(write(fd, "x", 1), 1);
+		_exit(0);
+	}
+	exits(p, 0);
+	ok(stat("m/suid", &st));
+	check_eq(st.st_mode & 07777, 0777);
+	/* On a nosuid mount the bits say nothing. */
+	ok(chmod("m/suid", 06755));
+	ok(mount("tmpfs", "m", "tmpfs", MS_REMOUNT | MS_NOSUID, "mode=755"));
+	p = t_fork();
+	if (p == 0) {
+		t_become(STUDENT);
+		execl(path, "suid", "--creds", "1000", "1000", "1000", "1000", "0", NULL);
+		_exit(126);
+	}
+	exits(p, 0);
+	ok(umount("m"));
+}
+
+static int
+sub_creds(char **want)
+{
+	uid_t r, e, s;
+
+	t_name = "--creds";
+	ok(getresuid(&r, &e, &s));
+	check(r == (uid_t)atoi(want[0]) && e == (uid_t)atoi(want[1]) && s == e);
+	ok(getresgid(&r, &e, &s));
+	check(r == (gid_t)atoi(want[2]) && e == (gid_t)atoi(want[3]) && s == e);
+	check_eq(getauxval(AT_SECURE), atoi(want[4]));
+	return 0;
+}
+
+static void
+who_may_become_whom(void)
+{
+	uid_t r, e, s;
+	gid_t groups[40], got[40];
+
+	pid_t p = t_fork();
+	if (p == 0) {
+		ok(setresuid(1000, 1001, 1002));
+		ok(getresuid(&r, &e, &s));
+		check(r == 1000 && e == 1001 && s == 1002);
+		fails(setuid(0), EPERM);
+		fails(setresuid(0, -1, -1), EPERM);
+		ok(seteuid(1002));
+		ok(setreuid(-1, 1000));
+		ok(setresuid(-1, 1002, -1));
+		ok(setuid(1000));
+		ok(getresuid(&r, &e, &s));
+		check(r == 1000 && e == 1000 && s == 1002);
+		fails(setgroups(0, NULL), EPERM);
+		fails(setgid(5), EPERM);
+		_exit(0);
+	}
+	exits(p, 0);
+	p = t_fork();
+	if (p == 0) {
+		ok(setuid(1000));	/* Root loses all three. */
+		ok(getresuid(&r, &e, &s));
+		check(r == 1000 && e == 1000 && s == 1000);
+		fails(setuid(0), EPERM);
+		fails(seteuid(0), EPERM);
+		_exit(0);
+	}
+	exits(p, 0);
+	p = t_fork();
+	if (p == 0) {
+		ok(seteuid(1000));	/* Only the effective one: there is a way back. */
+		fails(chown("/tmp", 0, 0), EPERM);
+		ok(seteuid(0));
+		ok(chown("/tmp", 0, 0));
+		_exit(0);
+	}
+	exits(p, 0);
+	p = t_fork();
+	if (p == 0) {
+		ok(setreuid(1000, 1001));
+		ok(getresuid(&r, &e, &s));
+		check_eq(s, 1001);	/* The saved one follows. */
+		_exit(0);
+	}
+	exits(p, 0);
+	for (int i = 0; i < 40; i++)
+		groups[i] = (gid_t)(100 + i);
+	ok(setgroups(40, groups));
+	check_eq(getgroups(0, NULL), 40);
+	fails(getgroups(10, got), EINVAL);
+	check_eq(getgroups(40, got), 40);
+	check(memcmp(groups, got, sizeof(got)) == 0);
+	fails(setgroups(70000, groups), EINVAL);
+	fails(getgroups(-1, got), EINVAL);
+}
+
+/* ---- Limits ----------------------------------------------------------------------------------------------- */
+
+static void
+limits_limit(void)
+{
+	struct rlimit l, now;
+	char buf[4096] = { 0 };
+	pid_t p;
+
+	ok(getrlimit(RLIMIT_NOFILE, &l));
+	p = t_fork();
+	if (p == 0) {
+		l.rlim_cur = 10;
+		ok(setrlimit(RLIMIT_NOFILE, &l));
+		int fd, last = -1;
+		while ((fd = open("/dev/null", O_RDONLY)) >= 0)
+			last = fd;
+		check_eq(errno, EMFILE);
+		check_eq(last, 9);
+		fails(dup2(0, 10), EBADF);
+		fails(fcntl(0, F_DUPFD, 10), EINVAL);
+		fails(pipe((int[2]){ 0, 0 }), EMFILE);
+		_exit(0);
+	}
+	exits(p, 0);
+	p = t_fork();
+	if (p == 0) {
+		struct rlimit f = { 5000, 5000 };
+		int fd = ok(open("f", O_CREAT | O_RDWR, 0600));
+
+		ok(setrlimit(RLIMIT_FSIZE, &f));
+		signal(SIGXFSZ, SIG_IGN);
+		check_eq(write(fd, buf, 4096), 4096);
+		check_eq(write(fd, buf, 4096), 904);
+		fails(write(fd, buf, 1), EFBIG);
+		fails(ftruncate(fd, 5001), EFBIG);
+		signal(SIGXFSZ, SIG_DFL);
+		if (write(fd, buf, 1) < 0)
+			_exit(1);
+		_exit(2);
+	}
+	dies(p, SIGXFSZ);
+	p = t_fork();
+	if (p == 0) {
+		struct rlimit c = { 1, 2 };
+
+		ok(setrlimit(RLIMIT_NPROC, &(struct rlimit){ 3, 3 }));
+		ok(setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 }));
+		t_become(4321);
+		pid_t kids[5];
+		int n = 0;
+		for (; n < 5; n++) {
+			kids[n] = fork();
+			if (kids[n] < 0)
+				break;
+			if (kids[n] == 0) {
+				pause();
+				_exit(0);
+			}
+		}
+		check_eq(n, 2);
+		fails(fork(), EAGAIN);
+		while (n-- > 0)
+			kill(kids[n], SIGKILL);
+		(void)c;
+		_exit(0);
+	}
+	exits(p, 0);
+	t_become(STUDENT);
+	ok(getrlimit(RLIMIT_NOFILE, &l));
+	l.rlim_max++;
+	fails(setrlimit(RLIMIT_NOFILE, &l), EPERM);
+	l.rlim_max -= 2;
+	l.rlim_cur = l.rlim_max + 1;
+	fails(setrlimit(RLIMIT_NOFILE, &l), EINVAL);
+	l.rlim_cur = 64;
+	ok(setrlimit(RLIMIT_NOFILE, &l));
+	ok(prlimit(0, RLIMIT_NOFILE, NULL, &now));
+	check(now.rlim_cur == 64 && now.rlim_max == l.rlim_max);
+	fails(getrlimit(99, &l), EINVAL);
+	fails(prlimit(1, RLIMIT_NOFILE, &l, NULL), EPERM);
+	fails(prlimit(999999, RLIMIT_NOFILE, NULL, &l), ESRCH);
+}
+
+static void
+processor_time_is_limited(void)
+{
+	pid_t p = t_fork();
+
+	if (p == 0) {
+		ok(setrlimit(RLIMIT_CPU, &(struct rlimit){ 1, 10 }));
+		for (;;)
+			continue;
+	}
+	dies(p, SIGXCPU);
+}
+
+static void
+address_space_is_limited(void)
+{
+	struct rlimit l = { 64 << 20, 64 << 20 };
+
+	ok(setrlimit(RLIMIT_AS, &l));
+	fails(mmap(NULL, 128 << 20, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), ENOMEM);
+	char *m = ok(mmap(NULL, 8 << 20, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+	fails(mremap(m, 8 << 20, 128 << 20, MREMAP_MAYMOVE), ENOMEM);
+}
+
+/* ---- Other ways to be born ---------------------------------------------------------------------------------- */
+
+static void
+vfork_shares_until_exec(void)
+{
+	volatile int *shared = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	pid_t p = vfork();
+
+	if (p == 0) {
+		*shared = 5;		/* The same memory, and the parent waits. */
+		_exit(3);
+	}
+	check_eq(*shared, 5);
+	exits(p, 3);
+	p = vfork();
+	if (p == 0) {
+		execl("/bin/busybox", "sh", "-c", "exit 8", NULL);
+		_exit(126);
+	}
+	exits(p, 8);
+}
+
+static void
+posix_spawn_works(void)
+{
+	char *argv[] = { "sh", "-c", "read x; echo $x; exit 4", NULL };
+	posix_spawn_file_actions_t fa;
+	int in[2], out[2];
+	pid_t p;
+	char buf[16] = { 0 };
+
+	ok(pipe2(in, O_CLOEXEC));
+	ok(pipe2(out, O_CLOEXEC));
+	zero(posix_spawn_file_actions_init(&fa));
+	zero(posix_spawn_file_actions_adddup2(&fa, in[0], 0));
+	zero(posix_spawn_file_actions_adddup2(&fa, out[1], 1));
+	zero(posix_spawn(&p, "/bin/busybox", &fa, NULL, argv, environ));
+	check_eq(write(in[1], "hello\n", 6), 6);
+	check_eq(read(out[0], buf, 16), 6);
+	exits(p, 4);
+	check_eq(posix_spawn(&p, "/nonexistent", NULL, NULL, argv, environ), ENOENT);
+	fails(wait(NULL), ECHILD);
+}
+
+static int
+clone_child(void *arg)
+{
+	int fd = open("/dev/null", O_RDONLY);
+
+	check(fd >= 0);
+	*(volatile int *)arg = fd;
+	return 9;
+}
+
+static void
+clone_flags(void)
+{
+	char *stack = t_map(64 * 1024, PROT_READ | PROT_WRITE);
+	volatile int *got = t_map(PAGE, PROT_READ | PROT_WRITE);
+	pid_t ptid = 0;
+
+	/* Memory and files are shared: what the child opened is ours. */
+	pid_t p = ok(clone(clone_child, stack + 65536, CLONE_VM | CLONE_FILES | CLONE_PARENT_SETTID | SIGCHLD,
+			   (void *)got, &ptid));
+	exits(p, 9);
+	check_eq(ptid, p);
+	ok(fcntl(*got, F_GETFD));
+	close(*got);
+	/* No memory shared, files neither. */
+	*got = 0;
+	p = ok(clone(clone_child, stack + 65536, SIGCHLD, (void *)got));
+	exits(p, 9);
+	check_eq(*got, 0);
+	/* No exit signal: seen with __WALL or __WCLONE only. */
+	int status;
+	p = ok(clone(clone_child, stack + 65536, 0, (void *)got));
+	fails(waitpid(p, &status, 0), ECHILD);
+	check_eq(waitpid(p, &status, __WALL), p);
+	p = ok(clone(clone_child, stack + 65536, CLONE_VM | CLONE_VFORK | SIGCHLD, (void *)got));
+	check(*got > 0);		/* It ended before we went on. */
+	exits(p, 9);
+}
+
+static void
+names_and_numbers(void)
+{
+	char name[16];
+	struct utsname u;
+	struct sysinfo si;
+	struct tms tms;
+	struct rusage ru;
+	cpu_set_t set;
+	unsigned cpu, node;
+	pid_t p;
+
+	ok(prctl(PR_SET_NAME, "a name that is far too long", 0, 0, 0));
+	ok(prctl(PR_GET_NAME, name, 0, 0, 0));
+	check(strcmp(name, "a name that is ") == 0);
+	fails(prctl(12345, 0, 0, 0, 0), EINVAL);
+	check_eq(prctl(PR_GET_DUMPABLE, 0, 0, 0, 0), 1);
+	ok(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+	check_eq(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0), 1);
+	fails(prctl(PR_SET_NO_NEW_PRIVS, 0, 0, 0, 0), EINVAL);
+	ok(uname(&u));
+	check(strcmp(u.sysname, "Linux") == 0 && strcmp(u.machine, "x86_64") == 0);
+	ok(sysinfo(&si));
+	check(si.totalram > si.freeram && si.freeram > 0 && si.procs > 0 && si.uptime >= 0 && si.mem_unit >= 1);
+	check((long)times(&tms) > 0);
+	ok(getrusage(RUSAGE_SELF, &ru));
+	check(ru.ru_maxrss > 0 && ru.ru_minflt > 0);
+	ok(getrusage(RUSAGE_CHILDREN, &ru));
+	fails(getrusage(5, &ru), EINVAL);
+	ok(sched_yield());
+	ok(sched_getaffinity(0, sizeof(set), &set));
+	int n = CPU_COUNT(&set);
+	check(n >= 1 && n == sysconf(_SC_NPROCESSORS_ONLN));
+	ok(getcpu(&cpu, &node));
+	check(CPU_ISSET(cpu, &set));
+	for (int i = 0; i < 64; i++) {
+		cpu_set_t one;
+
+		if (!CPU_ISSET(i, &set))
+			continue;
+		CPU_ZERO(&one);
+		CPU_SET(i, &one);
+		ok(sched_setaffinity(0, sizeof(one), &one));
+		check_eq(sched_getcpu(), i);
+	}
+	CPU_ZERO(&set);
+	fails(sched_setaffinity(0, sizeof(set), &set), EINVAL);
+	fails(sched_getaffinity(999999, sizeof(set), &set), ESRCH);
+	fails(sched_getaffinity(0, 1, &set), EINVAL);
+	check_eq(personality(0xffffffff), 0);
+	errno = 0;
+	check_eq(getpriority(PRIO_PROCESS, 0), 0);
+	ok(setpriority(PRIO_PROCESS, 0, 7));
+	check_eq(getpriority(PRIO_PROCESS, 0), 7);
+	p = t_fork();
+	if (p == 0) {
+		check_eq(getpriority(PRIO_PROCESS, 0), 7);
+		t_become(STUDENT);
+		fails(setpriority(PRIO_PROCESS, 0, 3), EACCES);
+		fails(setpriority(PRIO_PROCESS, 1, 3), EPERM);
+		ok(setpriority(PRIO_PROCESS, 0, 100));
+		check_eq(getpriority(PRIO_PROCESS, 0), 19);
+		_exit(0);
+	}
+	exits(p, 0);
+	fails(setpriority(9, 0, 0), EINVAL);
+	fails(getpriority(PRIO_PROCESS, 999999), ESRCH);
+	/* CPU time of a child is counted once it is waited for. */
+	p = t_fork();
+	if (p == 0) {
+		long end = t_now() + 100;
+
+		while (t_now() < end)
+			getppid();
+		_exit(0);
+	}
+	exits(p, 0);
+	ok(getrusage(RUSAGE_CHILDREN, &ru));
+	check(ru.ru_utime.tv_sec * 1000000 + ru.ru_utime.tv_usec + ru.ru_stime.tv_sec * 1000000 + ru.ru_stime.tv_usec >
+	      5000);
+}
+
+static void
+fs_and_gs_bases(void)
+{
+	unsigned long base = 0, other;
+
+	ok(syscall(SYS_arch_prctl, 0x1003, &base));	/* ARCH_GET_FS */
+	check(base != 0 && *(unsigned long *)base == base);
+	fails(syscall(SYS_arch_prctl, 0x1001, 0xffffffff80200000), EPERM);	/* ARCH_SET_GS */
+	fails(syscall(SYS_arch_prctl, 0x1002, 0x0000800000000000), EPERM);	/* ARCH_SET_FS */
+	fails(syscall(SYS_arch_prctl, 0x1003, 16), EFAULT);
+	fails(syscall(SYS_arch_prctl, 0x7777, 0), EINVAL);
+	static long area = 0x1234;
+	ok(syscall(SYS_arch_prctl, 0x1001, &area));
+	__asm__ volatile("movq %%gs:0, %0" : "=r"(other));
+	check_eq(other, 0x1234);
+	for (int i = 0; i < 20; i++) {
+		sched_yield();
+		pid_t p = t_fork();
+		if (p == 0) {
+			__asm__ volatile("movq %%gs:0, %0" : "=r"(other));
+			_exit(other != 0x1234);
+		}
+		exits(p, 0);
+		__asm__ volatile("movq %%gs:0, %0" : "=r"(other));
+		check_eq(other, 0x1234);
+	}
+	ok(syscall(SYS_arch_prctl, 0x1004, &base));
+	check_eq(base, (long)&area);
+}
+
+static void
+unknown_calls(void)
+{
+	fails(syscall(SYS_create_module, 0, 0), ENOSYS);
+	fails(syscall(335), ENOSYS);
+	fails(syscall(600), ENOSYS);
+	fails(syscall(-1L), ENOSYS);
+	fails(syscall(0x7fffffff), ENOSYS);
+	fails(syscall(1L << 40 | 100000), ENOSYS);
+}
+
+static const struct test tests[] = {
+	TEST(exit_codes),
+	TEST(wait_variants),
+	TEST(many_children_are_all_reaped),
+	TEST(orphans_go_to_init_or_the_subreaper),
+	TEST(parent_death_signal),
+	TEST(group_rules),
+	TEST(arguments_and_environment_arrive),
+	TEST(auxiliary_vector),
+	TEST(two_runs_differ_in_at_random),
+	TEST(what_cannot_run),
+	TEST(too_many_arguments),
+	TEST(scripts),
+	TEST(close_on_exec),
+	TEST(exec_resets_handlers_and_keeps_the_rest),
+	TEST(hand_made_programs),
+	TEST(set_user_id_programs),
+	TEST(who_may_become_whom),
+	TEST(limits_limit),
+	TEST(processor_time_is_limited),
+	TEST(address_space_is_limited),
+	TEST(vfork_shares_until_exec),
+	TEST(posix_spawn_works),
+	TEST(clone_flags),
+	TEST(names_and_numbers),
+	TEST(fs_and_gs_bases),
+	TEST(unknown_calls),
+	{ NULL, NULL },
+};
+
+int
+main(int argc, char **argv)
+{
+	const char *role = argc > 1 ? argv[1] : "";
+
+	if (strcmp(role, "--exit") == 0)
+		return atoi(argv[2]);
+	if (strcmp(role, "--args") == 0)
+		return sub_args(argc, argv);
+	if (strcmp(role, "--auxv") == 0)
+		return sub_auxv();
+	if (strcmp(role, "--random") == 0)
+		return write(1, (void *)getauxval(AT_RANDOM), 16) != 16;
+	if (strcmp(role, "--fds") == 0)
+		return sub_fds(argv + 2);
+	if (strcmp(role, "--after-exec") == 0)
+		return sub_after_exec();
+	if (strcmp(role, "--creds") == 0)
+		return sub_creds(argv + 2);
+	if (strcmp(role, "--count") == 0)
+		return argc != atoi(argv[2]);
+	if (strcmp(role, "--pause-after") == 0) {
+		for (;;)
+			pause();
+	}
+	return t_main(argc, argv, tests);
+}

@@ -1,0 +1,1056 @@
+/*
+ * Signals: who gets which, with what siginfo, on which stack, and what is left of the interrupted program.
+ */
+#include "user/test/test.h"
+#include <sys/time.h>
+#include <ucontext.h>
+
+static volatile sig_atomic_t hits, last_sig;
+static volatile siginfo_t last;
+static volatile int order[64];
+
+static void
+on_info(int sig, siginfo_t *info, void *context)
+{
+	(void)context;
+	if (hits < 64)
+		order[hits] = info->si_value.sival_int;
+	hits++;
+	last_sig = sig;
+	last = *info;
+}
+
+static void
+handle(int sig, void (*f)(int, siginfo_t *, void *), int flags)
+{
+	struct sigaction sa = { .sa_flags = SA_SIGINFO | flags };
+
+	sa.sa_sigaction = f;
+	ok(sigaction(sig, &sa, NULL));
+}
+
+/* Waits until the handler has run n times in all. */
+static void
+await_hits(int n)
+{
+	while (hits < n)
+		t_msleep(2);
+}
+
+static sigset_t
+set_of(int sig)
+{
+	sigset_t s;
+
+	sigemptyset(&s);
+	sigaddset(&s, sig);
+	return s;
+}
+
+static void
+block(int sig)
+{
+	sigset_t s = set_of(sig);
+
+	ok(sigprocmask(SIG_BLOCK, &s, NULL));
+}
+
+static void
+unblock(int sig)
+{
+	sigset_t s = set_of(sig);
+
+	ok(sigprocmask(SIG_UNBLOCK, &s, NULL));
+}
+
+/* One SIGALRM after ms milliseconds. */
+static void
+alarm_ms(long ms)
+{
+	struct itimerval it = { { 0, 0 }, { ms / 1000, ms % 1000 * 1000 } };
+
+	ok(setitimer(ITIMER_REAL, &it, NULL));
+}
+
+static void
+kill_and_queue_carry_their_sender(void)
+{
+	union sigval v = { .sival_int = 4711 };
+
+	handle(SIGUSR1, on_info, 0);
+	ok(kill(getpid(), SIGUSR1));
+	check_eq(hits, 1);
+	check_eq(last_sig, SIGUSR1);
+	check_eq(last.si_signo, SIGUSR1);
+	check_eq(last.si_code, SI_USER);
+	check_eq(last.si_pid, getpid());
+	check_eq(last.si_uid, getuid());
+	ok(sigqueue(getpid(), SIGUSR1, v));
+	check_eq(last.si_code, SI_QUEUE);
+	check_eq(last.si_value.sival_int, 4711);
+	check_eq(last.si_pid, getpid());
+	ok(syscall(SYS_tgkill, getpid(), gettid(), SIGUSR1));
+	check_eq(last.si_code, SI_TKILL);
+	check_eq(hits, 3);
+	pid_t p = t_fork();
+	if (p == 0) {
+		t_become(STUDENT);
+		fails(kill(getppid(), SIGUSR1), EPERM);
+		fails(kill(getppid(), 0), EPERM);
+		_exit(kill(getpid(), 0));
+	}
+	exits(p, 0);
+	fails(kill(p, 0), ESRCH);
+	fails(kill(getpid(), 65), EINVAL);
+	fails(kill(getpid(), -1), EINVAL);
+	fails(syscall(SYS_tgkill, getpid(), -1, SIGUSR1), EINVAL);
+	fails(syscall(SYS_tgkill, getpid() + 1, gettid(), 0), ESRCH);
+	check_eq(hits, 3);
+}
+
+static void
+sigchld_says_how_the_child_changed(void)
+{
+	int status;
+	pid_t p;
+
+	handle(SIGCHLD, on_info, 0);
+	p = t_fork();
+	if (p == 0)
+		_exit(33);
+	await_hits(1);
+	check_eq(last.si_code, CLD_EXITED);
+	check_eq(last.si_pid, p);
+	check_eq(last.si_status, 33);
+	exits(p, 33);
+	p = t_fork();
+	if (p == 0) {
+		for (;;)
+			pause();
+	}
+	ok(kill(p, SIGSTOP));
+	check(waitpid(p, &status, WUNTRACED) == p && WIFSTOPPED(status) && WSTOPSIG(status) == SIGSTOP);
+	await_hits(2);
+	check_eq(last.si_code, CLD_STOPPED);
+	check_eq(last.si_status, SIGSTOP);
+	check_eq(waitpid(p, &status, WUNTRACED | WNOHANG), 0);	/* Told once. */
+	ok(kill(p, SIGCONT));
+	check(waitpid(p, &status, WCONTINUED) == p && WIFCONTINUED(status));
+	await_hits(3);	/* The child itself tells, when it runs again. */
+	check_eq(last.si_code, CLD_CONTINUED);
+	check_eq(last.si_status, SIGCONT);
+	ok(kill(p, SIGTERM));
+	dies(p, SIGTERM);
+	await_hits(4);
+	check_eq(last.si_code, CLD_KILLED);
+	check_eq(last.si_status, SIGTERM);
+	check_eq(hits, 4);
+	/* SA_NOCLDSTOP: only the end is told. */
+	hits = 0;
+	handle(SIGCHLD, on_info, SA_NOCLDSTOP);
+	p = t_fork();
+	if (p == 0)
+		raise(SIGSTOP), _exit(0);
+	check(waitpid(p, &status, WUNTRACED) == p && WIFSTOPPED(status));
+	ok(kill(p, SIGCONT));
+	exits(p, 0);
+	check_eq(hits, 1);
+	/* Ignored, or SA_NOCLDWAIT: no zombie stays. */
+	signal(SIGCHLD, SIG_IGN);
+	p = t_fork();
+	if (p == 0)
+		_exit(1);
+	fails(waitpid(p, &status, 0), ECHILD);
+}
+
+static void
+stopped_processes_stay_and_die(void)
+{
+	volatile int *count = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int status, was;
+
+	pid_t p = t_fork();
+	if (p == 0) {
+		for (;;)
+			(*count)++;
+	}
+	while (*count == 0)
+		sched_yield();
+	ok(kill(p, SIGSTOP));
+	check(waitpid(p, &status, WUNTRACED) == p && WIFSTOPPED(status));
+	was = *count;
+	t_msleep(50);
+	check_eq(*count, was);
+	ok(kill(p, SIGTERM));		/* Pending until it continues. */
+	check_eq(waitpid(p, &status, WNOHANG), 0);
+	ok(kill(p, SIGCONT));
+	dies(p, SIGTERM);
+	p = t_fork();
+	if (p == 0)
+		raise(SIGSTOP), _exit(0);
+	check(waitpid(p, &status, WUNTRACED) == p);
+	ok(kill(p, SIGKILL));		/* Needs no SIGCONT. */
+	dies(p, SIGKILL);
+}
+
+static void
+faults_name_cause_and_address(void)
+{
+	extern char at_div[], at_ud[], at_int3[], after_int3[];
+
+	/* idiv by zero */
+	must_fault(__asm__ volatile("xorl %%ecx, %%ecx\n\tmovl $1, %%eax\n\tcltd\n\t.globl at_div\nat_div: idivl %%ecx"
+				    ::: "eax", "ecx", "edx"), SIGFPE, FPE_INTDIV, at_div);
+	must_fault(__asm__ volatile(".globl at_ud\nat_ud: ud2"), SIGILL, ILL_ILLOPN, at_ud);
+	must_fault(__asm__ volatile(".globl at_int3\nat_int3: int3\n\t.globl after_int3\nafter_int3: nop"),
+		   SIGTRAP, SI_KERNEL, 0);
+	must_fault(t_peek((void *)0x4141414141414141), SIGSEGV, SI_KERNEL, 0);
+	must_fault(__asm__ volatile("hlt"), SIGSEGV, SI_KERNEL, 0);
+	must_fault(__asm__ volatile("cli"), SIGSEGV, SI_KERNEL, 0);
+	must_fault(__asm__ volatile("int $0x21"), SIGSEGV, SI_KERNEL, 0);
+	must_fault(__asm__ volatile("mov %%cr0, %%rax" ::: "rax"), SIGSEGV, SI_KERNEL, 0);
+	must_fault(__asm__ volatile("inb $0x64, %%al" ::: "rax"), SIGSEGV, SI_KERNEL, 0);
+	must_fault(__asm__ volatile("movl $0x10, %%ecx\n\trdmsr" ::: "rax", "rcx", "rdx"), SIGSEGV, SI_KERNEL, 0);
+	must_fault(t_peek((void *)16), SIGSEGV, SEGV_MAPERR, 16);
+	must_fault(t_poke((void *)(uintptr_t)&handle, 1), SIGSEGV, SEGV_ACCERR, &handle);
+	must_fault(((void (*)(void))0x100)(), SIGSEGV, SEGV_MAPERR, 0x100);
+	(void)at_int3, (void)after_int3;
+}
+
+static volatile unsigned long frame_rip, frame_trapno, frame_err, frame_cr2, frame_oldmask;
+
+static void
+on_frame(int sig, siginfo_t *info, void *context)
+{
+	ucontext_t *uc = context;
+
+	(void)sig, (void)info;
+	frame_rip = (unsigned long)uc->uc_mcontext.gregs[REG_RIP];
+	frame_trapno = (unsigned long)uc->uc_mcontext.gregs[REG_TRAPNO];
+	frame_err = (unsigned long)uc->uc_mcontext.gregs[REG_ERR];
+	frame_cr2 = (unsigned long)uc->uc_mcontext.gregs[REG_CR2];
+	frame_oldmask = uc->uc_sigmask.__val[0];
+	siglongjmp(t_jump, 1);
+}
+
+static void
+frame_holds_trap_number_error_and_cr2(void)
+{
+	extern char at_store[];
+
+	handle(SIGSEGV, on_frame, SA_NODEFER);
+	block(SIGUSR2);
+	if (sigsetjmp(t_jump, 1) == 0)
+		__asm__ volatile(".globl at_store\nat_store: movb $1, 0x123" ::: "memory");
+	check_eq(frame_rip, (unsigned long)at_store);
+	check_eq(frame_trapno, 14);
+	check_eq(frame_err, 6);		/* A user's write to what is not there. */
+	check_eq(frame_cr2, 0x123);
+	check_eq(frame_oldmask, 1UL << (SIGUSR2 - 1));
+}
+
+static volatile unsigned long seen_flags;
+
+static void
+on_step(int sig, siginfo_t *info, void *context)
+{
+	ucontext_t *uc = context;
+
+	(void)sig;
+	hits++;
+	last = *info;
+	uc->uc_mcontext.gregs[REG_EFL] &= ~0x100L;
+}
+
+static void
+trap_flag_steps_one_instruction(void)
+{
+	handle(SIGTRAP, on_step, 0);
+	__asm__ volatile("lea -128(%%rsp), %%rsp\n\tpushfq\n\torl $0x100, (%%rsp)\n\tpopfq\n\tnop\n\tnop\n\t"
+			 "lea 128(%%rsp), %%rsp" ::: "memory", "cc");
+	check_eq(hits, 1);
+	check_eq(last.si_code, TRAP_TRACE);
+}
+
+static void
+on_plain(int sig)
+{
+	hits = sig;
+}
+
+static void
+default_and_ignored_and_blocked_faults_kill(void)
+{
+	pid_t p;
+
+	for (int how = 0; how < 3; how++) {
+		p = t_fork();
+		if (p == 0) {
+			signal(SIGSEGV, how == 1 ? SIG_IGN : how == 2 ? on_plain : SIG_DFL);
+			if (how == 2)
+				block(SIGSEGV);
+			t_poke((void *)8, 1);
+			_exit(0);
+		}
+		dies(p, SIGSEGV);
+	}
+	p = t_fork();
+	if (p == 0) {
+		signal(SIGILL, SIG_IGN);
+		__asm__ volatile("ud2");
+	}
+	dies(p, SIGILL);
+	p = t_fork();
+	if (p == 0) {
+		__asm__ volatile("xorl %%ecx, %%ecx\n\tdivl %%ecx" ::: "eax", "ecx", "edx");
+		_exit(0);
+	}
+	dies(p, SIGFPE);
+}
+
+static void
+defaults(void)
+{
+	static const int kill_these[] = { SIGHUP, SIGINT, SIGQUIT, SIGABRT, SIGKILL, SIGUSR1, SIGPIPE, SIGALRM, SIGTERM,
+					  SIGXCPU, SIGVTALRM, SIGPROF, SIGSYS, SIGIO, SIGPWR, SIGSTKFLT, 34, 64 };
+	static const int ignore_these[] = { SIGCHLD, SIGCONT, SIGURG, SIGWINCH };
+
+	for (unsigned i = 0; i < sizeof(kill_these) / sizeof(kill_these[0]); i++) {
+		pid_t p = t_fork();
+
+		if (p == 0) {
+			kill(getpid(), kill_these[i]);
+			_exit(0);
+		}
+		dies(p, kill_these[i]);
+	}
+	for (unsigned i = 0; i < sizeof(ignore_these) / sizeof(ignore_these[0]); i++)
+		ok(kill(getpid(), ignore_these[i]));
+}
+
+static stack_t alt;
+static volatile int on_alt, ss_flags_inside, err_inside;
+
+static void
+on_alternate(int sig, siginfo_t *info, void *context)
+{
+	char here;
+	stack_t now;
+
+	(void)sig, (void)info, (void)context;
+	on_alt = &here >= (char *)alt.ss_sp && &here < (char *)alt.ss_sp + alt.ss_size;
+	sigaltstack(NULL, &now);
+	ss_flags_inside = now.ss_flags;
+	err_inside = sigaltstack(&alt, NULL) < 0 ? errno : 0;
+}
+
+static void
+alternate_stack(void)
+{
+	stack_t s, small = { .ss_size = 100 };
+
+	small.ss_sp = malloc(4096);
+	ok(sigaltstack(NULL, &s));
+	check_eq(s.ss_flags, SS_DISABLE);
+	alt.ss_sp = malloc(65536);
+	alt.ss_size = 65536;
+	ok(sigaltstack(&alt, NULL));
+	ok(sigaltstack(NULL, &s));
+	check(s.ss_sp == alt.ss_sp && s.ss_size == 65536 && s.ss_flags == 0);
+	handle(SIGUSR1, on_alternate, SA_ONSTACK);
+	raise(SIGUSR1);
+	check_eq(on_alt, 1);
+	check_eq(ss_flags_inside, SS_ONSTACK);
+	check_eq(err_inside, EPERM);
+	handle(SIGUSR1, on_alternate, 0);
+	raise(SIGUSR1);
+	check_eq(on_alt, 0);
+	fails(sigaltstack(&small, NULL), ENOMEM);
+	s.ss_flags = 0x100;
+	fails(sigaltstack(&s, NULL), EINVAL);
+	s.ss_flags = SS_DISABLE;
+	ok(sigaltstack(&s, NULL));
+	handle(SIGUSR1, on_alternate, SA_ONSTACK);
+	raise(SIGUSR1);
+	check_eq(on_alt, 0);
+}
+
+static void
+overflow(int n)
+{
+	volatile char big[4096];
+
+	big[0] = (char)n;
+	if (n != -1)			/* Always, but the compiler need not know. */
+		overflow(n + (big[0] & 1) + 1);
+	big[1] = 0;
+}
+
+static void
+stack_overflow_is_caught_on_the_alternate_stack(void)
+{
+	struct sigaction sa = { .sa_flags = SA_SIGINFO | SA_ONSTACK };
+	struct rlimit lim;
+
+	ok(getrlimit(RLIMIT_STACK, &lim));
+	lim.rlim_cur = 1 << 20;
+	ok(setrlimit(RLIMIT_STACK, &lim));
+	alt.ss_sp = malloc(65536);
+	alt.ss_size = 65536;
+	ok(sigaltstack(&alt, NULL));
+	sa.sa_sigaction = t_on_fault;
+	ok(sigaction(SIGSEGV, &sa, NULL));
+	if (sigsetjmp(t_jump, 1) == 0)
+		overflow(0);
+	check_eq(t_sig, SIGSEGV);
+}
+
+static void
+no_room_for_a_frame_kills(void)
+{
+	pid_t p = t_fork();
+
+	if (p == 0) {
+		handle(SIGUSR1, on_info, 0);
+		__asm__ volatile("movq $0x1000, %%rsp\n\tsyscall" :: "a"(SYS_tkill), "D"(gettid()), "S"(SIGUSR1)
+				 : "rcx", "r11", "memory");
+	}
+	dies(p, SIGSEGV);
+}
+
+static void
+interrupted_or_restarted(void)
+{
+	int fds[2];
+	char c;
+	pid_t p;
+
+	ok(pipe(fds));
+	handle(SIGALRM, on_info, 0);
+	alarm_ms(30);
+	fails(read(fds[0], &c, 1), EINTR);
+	check_eq(hits, 1);
+	check_eq(last.si_code, SI_KERNEL);
+	/* SA_RESTART: the read goes on, and gets what comes later. */
+	handle(SIGALRM, on_info, SA_RESTART);
+	p = t_fork();
+	if (p == 0) {
+		t_msleep(120);
+		check_eq(write(fds[1], "x", 1), 1);
+		_exit(0);
+	}
+	alarm_ms(30);
+	check_eq(read(fds[0], &c, 1), 1);
+	check_eq(hits, 2);
+	exits(p, 0);
+	p = t_fork();
+	if (p == 0) {
+		t_msleep(120);
+		_exit(9);
+	}
+	alarm_ms(30);
+	int status;
+	check(waitpid(p, &status, 0) == p && WEXITSTATUS(status) == 9);
+	check_eq(hits, 3);
+	handle(SIGALRM, on_info, 0);
+	p = t_fork();
+	if (p == 0) {
+		t_msleep(200);
+		_exit(9);
+	}
+	alarm_ms(30);
+	fails(waitpid(p, &status, 0), EINTR);
+	exits(p, 9);
+	/* nanosleep is never restarted with a handler, and says how much was left. */
+	struct timespec t = { 10, 0 }, left = { 0, 0 };
+	handle(SIGALRM, on_info, SA_RESTART);
+	alarm_ms(30);
+	fails(nanosleep(&t, &left), EINTR);
+	check(left.tv_sec == 9 && left.tv_nsec > 0);
+	alarm_ms(30);
+	fails(pause(), EINTR);
+	alarm_ms(30);
+	sigset_t none;
+	sigemptyset(&none);
+	fails(sigsuspend(&none), EINTR);
+}
+
+static volatile int depth, max_depth;
+
+static void
+on_nested(int sig, siginfo_t *info, void *context)
+{
+	(void)info, (void)context;
+	hits++;
+	depth++;
+	if (depth > max_depth)
+		max_depth = depth;
+	if (hits < 3)
+		raise(sig);
+	depth--;
+}
+
+static void
+nodefer_and_resethand(void)
+{
+	struct sigaction now;
+
+	handle(SIGUSR1, on_nested, 0);
+	raise(SIGUSR1);
+	check_eq(hits, 3);
+	check_eq(max_depth, 1);		/* Blocked while it runs: one after the other. */
+	hits = depth = max_depth = 0;
+	handle(SIGUSR1, on_nested, SA_NODEFER);
+	raise(SIGUSR1);
+	check_eq(hits, 3);
+	check_eq(max_depth, 3);
+	hits = 0;
+	handle(SIGUSR2, on_info, SA_RESETHAND);
+	raise(SIGUSR2);
+	check_eq(hits, 1);
+	ok(sigaction(SIGUSR2, NULL, &now));
+	check(now.sa_handler == SIG_DFL);
+}
+
+static volatile int inner_ran_inside;
+
+static void
+on_outer(int sig, siginfo_t *info, void *context)
+{
+	int before = hits;
+
+	(void)sig, (void)info, (void)context;
+	raise(SIGUSR2);
+	inner_ran_inside = hits == before + 1;
+}
+
+static void
+handlers_nest_and_masks_hold(void)
+{
+	struct sigaction sa = { .sa_flags = SA_SIGINFO };
+	sigset_t now;
+
+	handle(SIGUSR2, on_info, 0);
+	handle(SIGUSR1, on_outer, 0);
+	raise(SIGUSR1);
+	check_eq(inner_ran_inside, 1);
+	sa.sa_sigaction = on_outer;
+	sigemptyset(&sa.sa_mask);
+	sigaddset(&sa.sa_mask, SIGUSR2);
+	ok(sigaction(SIGUSR1, &sa, NULL));
+	raise(SIGUSR1);
+	check_eq(inner_ran_inside, 0);	/* Kept out by sa_mask, delivered after. */
+	check_eq(hits, 2);
+	ok(sigprocmask(SIG_BLOCK, NULL, &now));
+	check(!sigismember(&now, SIGUSR1) && !sigismember(&now, SIGUSR2));
+}
+
+static void
+masks_and_pending(void)
+{
+	sigset_t all, now, pending;
+	struct sigaction sa = { .sa_handler = SIG_IGN };
+
+	handle(SIGUSR1, on_info, 0);
+	block(SIGUSR1);
+	raise(SIGUSR1);
+	raise(SIGUSR1);
+	ok(sigpending(&pending));
+	check(sigismember(&pending, SIGUSR1));
+	check_eq(hits, 0);
+	unblock(SIGUSR1);
+	check_eq(hits, 1);		/* A standard signal does not queue. */
+	sigfillset(&all);
+	ok(sigprocmask(SIG_SETMASK, &all, NULL));
+	ok(sigprocmask(SIG_SETMASK, NULL, &now));
+	check(!sigismember(&now, SIGKILL) && !sigismember(&now, SIGSTOP) && sigismember(&now, SIGTERM));
+	fails(sigprocmask(77, &all, NULL), EINVAL);
+	fails(sigaction(SIGKILL, &sa, NULL), EINVAL);
+	fails(sigaction(SIGSTOP, &sa, NULL), EINVAL);
+	fails(sigaction(65, &sa, NULL), EINVAL);
+	fails(syscall(SYS_rt_sigprocmask, SIG_BLOCK, &all, NULL, 4), EINVAL);
+	/* Ignoring throws away what is pending. */
+	raise(SIGUSR1);
+	ok(sigaction(SIGUSR1, &sa, NULL));
+	ok(sigpending(&pending));
+	check(!sigismember(&pending, SIGUSR1));
+	/* A child starts with nothing pending and the same mask. */
+	raise(SIGUSR2);
+	pid_t p = t_fork();
+	if (p == 0) {
+		ok(sigpending(&pending));
+		check(!sigismember(&pending, SIGUSR2));
+		ok(sigprocmask(SIG_SETMASK, NULL, &now));
+		check(sigismember(&now, SIGUSR2));
+		_exit(0);
+	}
+	exits(p, 0);
+}
+
+static void
+real_time_signals_queue_in_order(void)
+{
+	int a = SIGRTMIN + 1, b = SIGRTMIN + 2;
+	static const int want[] = { 10, 11, 12, 20, 21, 22 };
+
+	handle(a, on_info, 0);
+	handle(b, on_info, 0);
+	sigset_t both;
+	sigemptyset(&both);
+	sigaddset(&both, a);
+	sigaddset(&both, b);
+	ok(sigprocmask(SIG_BLOCK, &both, NULL));
+	for (int i = 0; i < 3; i++) {
+		ok(sigqueue(getpid(), b, (union sigval){ .sival_int = 20 + i }));
+		ok(sigqueue(getpid(), a, (union sigval){ .sival_int = 10 + i }));
+	}
+	siginfo_t info;
+	check_eq(ok(sigtimedwait(&both, &info, &(struct timespec){ 0, 0 })), a);
+	check_eq(info.si_value.sival_int, 10);
+	check_eq(info.si_code, SI_QUEUE);
+	for (int i = 1; i < 6; i++) {
+		ok(sigwaitinfo(&both, &info));
+		check_eq(info.si_value.sival_int, want[i]);
+	}
+	fails(sigtimedwait(&both, &info, &(struct timespec){ 0, 0 }), EAGAIN);
+	fails(sigtimedwait(&both, &info, &(struct timespec){ 0, 20000000 }), EAGAIN);
+	fails(sigtimedwait(&both, &info, &(struct timespec){ 0, -1 }), EINVAL);
+	for (int i = 0; i < 3; i++)
+		ok(sigqueue(getpid(), a, (union sigval){ .sival_int = i }));
+	ok(sigprocmask(SIG_UNBLOCK, &both, NULL));
+	check_eq(hits, 3);
+	check(order[0] == 0 && order[1] == 1 && order[2] == 2);
+	/* A forged sender: user codes only, unless it is for oneself. */
+	siginfo_t forged = { .si_signo = a, .si_code = SI_USER };
+	pid_t parent = getpid();
+	pid_t p = t_fork();
+	if (p == 0) {
+		fails(syscall(SYS_rt_sigqueueinfo, parent, a, &forged), EPERM);
+		_exit(0);
+	}
+	exits(p, 0);
+}
+
+static void
+sigtimedwait_takes_what_comes(void)
+{
+	sigset_t s = set_of(SIGUSR1);
+	siginfo_t info;
+	pid_t parent = getpid();
+
+	ok(sigprocmask(SIG_BLOCK, &s, NULL));
+	pid_t p = t_fork();
+	if (p == 0) {
+		t_msleep(30);
+		kill(parent, SIGUSR1);
+		_exit(0);
+	}
+	check_eq(ok(sigtimedwait(&s, &info, &(struct timespec){ 10, 0 })), SIGUSR1);
+	check_eq(info.si_pid, p);
+	check_eq(info.si_code, SI_USER);
+	exits(p, 0);
+	/* Another signal's handler interrupts the wait. */
+	handle(SIGALRM, on_info, SA_RESTART);
+	alarm_ms(30);
+	fails(sigtimedwait(&s, &info, &(struct timespec){ 10, 0 }), EINTR);
+}
+
+static void
+sigsuspend_swaps_the_mask(void)
+{
+	sigset_t none, now;
+
+	handle(SIGUSR1, on_info, 0);
+	block(SIGUSR1);
+	raise(SIGUSR1);
+	sigemptyset(&none);
+	fails(sigsuspend(&none), EINTR);
+	check_eq(hits, 1);
+	ok(sigprocmask(SIG_BLOCK, NULL, &now));
+	check(sigismember(&now, SIGUSR1));
+}
+
+/* ---- Registers across a handler ----------------------------------------------------------------------- */
+
+static uint8_t xmm_seen[16][16];
+static volatile unsigned cw_seen;
+
+static void
+on_clobber(int sig, siginfo_t *info, void *context)
+{
+	ucontext_t *uc = context;
+	uint32_t fp = 0x1f80;
+	unsigned short cw = 0x27f;
+
+	(void)sig, (void)info;
+	hits++;
+	memcpy(xmm_seen, uc->uc_mcontext.fpregs->_xmm, sizeof(xmm_seen));
+	cw_seen = uc->uc_mcontext.fpregs->cwd;
+	uc->uc_mcontext.fpregs->_xmm[7].element[0] = 0x12345678;	/* The handler's word counts. */
+	__asm__ volatile("pxor %%xmm0, %%xmm0\n\tpcmpeqd %%xmm1, %%xmm1\n\tpxor %%xmm7, %%xmm7\n\t"
+			 "pxor %%xmm15, %%xmm15\n\tldmxcsr %0\n\tfldcw %1" :: "m"(fp), "m"(cw)
+			 : "xmm0", "xmm1", "xmm7", "xmm15");
+}
+
+static void
+vector_registers_survive_and_stand_in_the_frame(void)
+{
+	static uint8_t in[16][16], out[16][16];
+	unsigned short cw = 0x77f, cw_after;
+	uint32_t mxcsr = 0x9fc0, mxcsr_after;
+	long result;
+
+	handle(SIGUSR1, on_clobber, 0);
+	for (int i = 0; i < 16; i++) {
+		for (int k = 0; k < 16; k++)
+			in[i][k] = (uint8_t)(i * 16 + k);
+	}
+	register uint8_t *from __asm__("r12") = in[0];
+	register uint8_t *to __asm__("r13") = out[0];
+	__asm__ volatile(
+		"fldcw %[cw]\n\tldmxcsr %[mx]\n\t"
+		"movdqu 0(%[f]), %%xmm0\n\tmovdqu 16(%[f]), %%xmm1\n\tmovdqu 32(%[f]), %%xmm2\n\t"
+		"movdqu 48(%[f]), %%xmm3\n\tmovdqu 64(%[f]), %%xmm4\n\tmovdqu 80(%[f]), %%xmm5\n\t"
+		"movdqu 96(%[f]), %%xmm6\n\tmovdqu 112(%[f]), %%xmm7\n\tmovdqu 128(%[f]), %%xmm8\n\t"
+		"movdqu 144(%[f]), %%xmm9\n\tmovdqu 160(%[f]), %%xmm10\n\tmovdqu 176(%[f]), %%xmm11\n\t"
+		"movdqu 192(%[f]), %%xmm12\n\tmovdqu 208(%[f]), %%xmm13\n\tmovdqu 224(%[f]), %%xmm14\n\t"
+		"movdqu 240(%[f]), %%xmm15\n\t"
+		"syscall\n\t"
+		"movdqu %%xmm0, 0(%[t])\n\tmovdqu %%xmm1, 16(%[t])\n\tmovdqu %%xmm2, 32(%[t])\n\t"
+		"movdqu %%xmm3, 48(%[t])\n\tmovdqu %%xmm4, 64(%[t])\n\tmovdqu %%xmm5, 80(%[t])\n\t"
+		"movdqu %%xmm6, 96(%[t])\n\tmovdqu %%xmm7, 112(%[t])\n\tmovdqu %%xmm8, 128(%[t])\n\t"
+		"movdqu %%xmm9, 144(%[t])\n\tmovdqu %%xmm10, 160(%[t])\n\tmovdqu %%xmm11, 176(%[t])\n\t"
+		"movdqu %%xmm12, 192(%[t])\n\tmovdqu %%xmm13, 208(%[t])\n\tmovdqu %%xmm14, 224(%[t])\n\t"
+		"movdqu %%xmm15, 240(%[t])\n\t"
+		"fnstcw %[cwa]\n\tstmxcsr %[mxa]"
+		: "=a"(result), [cwa] "=m"(cw_after), [mxa] "=m"(mxcsr_after)
+		: "a"(SYS_tkill), "D"(gettid()), "S"(SIGUSR1), [f] "r"(from), [t] "r"(to), [cw] "m"(cw), [mx] "m"(mxcsr)
+		: "rcx", "r11", "memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",
+		  "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+	__asm__ volatile("fninit");
+	check_eq(result, 0);
+	check_eq(hits, 1);
+	check(memcmp(xmm_seen, in, sizeof(in)) == 0);
+	check_eq(cw_seen, cw);
+	memcpy(in[7], &(uint32_t){ 0x12345678 }, 4);
+	check(memcmp(out, in, sizeof(in)) == 0);
+	check_eq(cw_after, cw);
+	check_eq(mxcsr_after, mxcsr);
+}
+
+static void
+handlers_start_with_clean_flags_and_aligned_stack(void)
+{
+	/* Direction flag set in the program: the handler must not see it (the ABI says it is clear). */
+	handle(SIGUSR1, on_info, 0);
+	unsigned long flags;
+	long result;
+
+	__asm__ volatile("std\n\tsyscall\n\tpushfq\n\tpopq %0\n\tcld" : "=r"(flags), "=a"(result)
+			 : "a"(SYS_tkill), "D"(gettid()), "S"(SIGUSR1) : "rcx", "r11", "memory", "cc");
+	check_eq(hits, 1);
+	check_eq(flags >> 10 & 1, 1);
+}
+
+static void
+general_registers_survive(void)
+{
+	unsigned long bad;
+
+	handle(SIGALRM, on_clobber, 0);
+	alarm_ms(40);
+	/* Spin with known values in every register until the signal has come. */
+	__asm__ volatile(
+		"pushq %%rbp\n\tpushq %%rbx\n\t"
+		"movq $0x1111, %%rbp\n\tmovq $0x2222, %%rbx\n\tmovq $0x3333, %%r8\n\tmovq $0x4444, %%r9\n\t"
+		"movq $0x5555, %%r10\n\tmovq $0x6666, %%r11\n\tmovq $0x7777, %%r12\n\tmovq $0x8888, %%r13\n\t"
+		"movq $0x9999, %%r14\n\tmovq $0xaaaa, %%r15\n\tmovq $0xbbbb, %%rcx\n\tmovq $0xcccc, %%rdx\n\t"
+		"1: cmpl $0, (%%rsi)\n\tje 1b\n\t"
+		"xorl %%eax, %%eax\n\t"
+		"subq $0x1111, %%rbp\n\torq %%rbp, %%rax\n\tsubq $0x2222, %%rbx\n\torq %%rbx, %%rax\n\t"
+		"subq $0x3333, %%r8\n\torq %%r8, %%rax\n\tsubq $0x4444, %%r9\n\torq %%r9, %%rax\n\t"
+		"subq $0x5555, %%r10\n\torq %%r10, %%rax\n\tsubq $0x6666, %%r11\n\torq %%r11, %%rax\n\t"
+		"subq $0x7777, %%r12\n\torq %%r12, %%rax\n\tsubq $0x8888, %%r13\n\torq %%r13, %%rax\n\t"
+		"subq $0x9999, %%r14\n\torq %%r14, %%rax\n\tsubq $0xaaaa, %%r15\n\torq %%r15, %%rax\n\t"
+		"subq $0xbbbb, %%rcx\n\torq %%rcx, %%rax\n\tsubq $0xcccc, %%rdx\n\torq %%rdx, %%rax\n\t"
+		"popq %%rbx\n\tpopq %%rbp"
+		: "=a"(bad) : "S"(&hits)
+		: "rcx", "rdx", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "memory", "cc");
+	check_eq(bad, 0);
+}
+
+/* ---- Hostile sigreturn ---------------------------------------------------------------------------------- */
+
+static volatile int attack;
+
+static void
+on_hostile(int sig, siginfo_t *info, void *context)
+{
+	ucontext_t *uc = context;
+	greg_t *r = uc->uc_mcontext.gregs;
+	uint16_t *seg = (uint16_t *)&r[REG_CSGSFS];	/* cs, gs, fs, ss */
+
+	(void)sig, (void)info;
+	switch (attack) {
+	case 0: seg[0] = 0x10; break;
+	case 1: seg[0] = 0x08; break;
+	case 2: seg[3] = 0x18; break;
+	case 3: seg[0] = 0; break;
+	case 4: seg[3] = 0; break;
+	case 5: seg[0] = 0xffff; break;
+	case 6: r[REG_EFL] |= 0x3000; break;		/* IOPL 3 */
+	case 7: r[REG_EFL] &= ~0x200L; break;		/* interrupts off */
+	case 8: r[REG_EFL] |= 0x20000; break;		/* VM */
+	case 9: r[REG_EFL] |= 0x4000; break;		/* NT */
+	case 10: r[REG_RIP] = (greg_t)0xffffffff80200000; break;
+	case 11: r[REG_RIP] = (greg_t)0x0000800000000000; break;
+	case 12: r[REG_RIP] = (greg_t)0x4141414141414141; break;
+	case 13: r[REG_RSP] = (greg_t)0xffff888000000000; break;
+	case 14: r[REG_RSP] = (greg_t)0x8000000000000000; break;
+	case 15: uc->uc_mcontext.fpregs = (void *)0xffff888000000000; break;
+	case 16: uc->uc_mcontext.fpregs = (void *)0x0000800000000000; break;
+	case 17: uc->uc_mcontext.fpregs = (void *)((char *)uc->uc_mcontext.fpregs + 3); break;
+	case 18: uc->uc_mcontext.fpregs->mxcsr = 0xffffffff; break;
+	case 19: memset((char *)uc->uc_mcontext.fpregs + 464, 0xff, 48); break;	/* the xsave header's cousin */
+	case 20: memset((char *)uc->uc_mcontext.fpregs + 512, 0xff, 64); break;	/* xstate_bv, xcomp_bv */
+	case 21: uc->uc_mcontext.fpregs = (void *)1; break;
+	case 22: r[REG_EFL] = -1 & ~0x100L; break;
+	case 23: uc->uc_flags = ~0UL; break;
+	}
+}
+
+static void
+sigreturn_trusts_nothing(void)
+{
+	for (int a = 0; a < 24; a++) {
+		pid_t p = t_fork();
+		int how;
+
+		if (p == 0) {
+			unsigned long flags, cs, ss;
+
+			attack = a;
+			alarm(5);
+			handle(SIGUSR1, on_hostile, 0);
+			raise(SIGUSR1);
+			__asm__ volatile("pushfq\n\tpopq %0\n\tmov %%cs, %1\n\tmov %%ss, %2"
+					 : "=r"(flags), "=r"(cs), "=r"(ss));
+			if ((cs & 3) != 3 || (ss & 3) != 3 || (flags & 0x3000) != 0 || !(flags & 0x200) ||
+			    (flags & 0x20000) != 0)
+				_exit(9);
+			__asm__ volatile("cld\n\tpushq $2\n\tpopfq" ::: "cc");
+			_exit(0);
+		}
+		how = t_wait(p);
+		if (how != 0 && how != 1000 + SIGSEGV && how != 1000 + SIGBUS)
+			t_fail(__FILE__, __LINE__, "attack %d ends with %d", a, how);
+		/* These must not be survived with the asked state, and these must not kill. */
+		if (a >= 10 && a <= 12)
+			check_eq(how, 1000 + SIGSEGV);
+		if (a == 6 || a == 7)
+			check_eq(how, 0);
+	}
+	/* A frame that is not there at all. */
+	pid_t p = t_fork();
+	if (p == 0) {
+		__asm__ volatile("movq $0x7000, %%rsp\n\tmovl $15, %%eax\n\tsyscall" ::: "rax", "rcx", "r11", "memory");
+		_exit(0);
+	}
+	dies(p, SIGSEGV);
+	p = t_fork();
+	if (p == 0) {
+		__asm__ volatile("movq $0xffffffff80200000, %%rsp\n\tmovl $15, %%eax\n\tsyscall"
+				 ::: "rax", "rcx", "r11", "memory");
+		_exit(0);
+	}
+	dies(p, SIGSEGV);
+}
+
+static void
+handler_at_a_hostile_address(void)
+{
+	static void *const where[] = { (void *)8, (void *)0xffffffff80200000, (void *)0x0000800000000000,
+				       (void *)0x4141414141414141 };
+
+	for (int i = 0; i < 4; i++) {
+		pid_t p = t_fork();
+
+		if (p == 0) {
+			signal(SIGUSR1, (void (*)(int))where[i]);
+			raise(SIGUSR1);
+			_exit(0);
+		}
+		dies(p, SIGSEGV);
+	}
+}
+
+static void
+longjmp_out_of_handlers(void)
+{
+	sigset_t now;
+
+	for (volatile int i = 0; i < 50; i++)
+		check(faults(t_poke((void *)16, 1)));
+	ok(sigprocmask(SIG_BLOCK, NULL, &now));
+	check(!sigismember(&now, SIGSEGV));
+}
+
+static void
+interval_timers(void)
+{
+	struct itimerval it = { { 0, 10000 }, { 0, 10000 } }, off = { { 0, 0 }, { 0, 0 } }, now;
+	long start = t_now();
+
+	handle(SIGALRM, on_info, 0);
+	ok(setitimer(ITIMER_REAL, &it, NULL));
+	while (hits < 5)
+		pause();
+	ok(setitimer(ITIMER_REAL, &off, &now));
+	check_eq(now.it_interval.tv_usec, 10000);
+	check(t_now() - start >= 45);
+	hits = 0;
+	t_msleep(40);
+	check(hits <= 1);
+	handle(SIGVTALRM, on_info, 0);
+	ok(setitimer(ITIMER_VIRTUAL, &it, NULL));
+	hits = 0;
+	while (hits < 2)
+		continue;
+	check_eq(last_sig, SIGVTALRM);
+	ok(setitimer(ITIMER_VIRTUAL, &off, NULL));
+	handle(SIGPROF, on_info, 0);
+	ok(setitimer(ITIMER_PROF, &it, NULL));
+	hits = 0;
+	while (hits < 2)
+		getppid();
+	ok(setitimer(ITIMER_PROF, &off, NULL));
+	fails(setitimer(7, &it, NULL), EINVAL);
+	it.it_value.tv_usec = 1000000;
+	fails(setitimer(ITIMER_REAL, &it, NULL), EINVAL);
+	ok(getitimer(ITIMER_REAL, &now));
+	check(now.it_value.tv_sec == 0 && now.it_value.tv_usec == 0);
+}
+
+static void
+alarm_returns_what_was_left(void)
+{
+	alarm(0);
+	check_eq(alarm(100), 0);
+	unsigned left = alarm(50);
+	check(left == 100 || left == 99);
+	left = alarm(0);
+	check(left == 50 || left == 49);
+	check_eq(alarm(0), 0);
+	/* Not inherited by a child. */
+	alarm(100);
+	pid_t p = t_fork();
+	if (p == 0)
+		_exit((int)alarm(0));
+	exits(p, 0);
+	check(alarm(0) > 90);
+}
+
+static void
+groups_are_signalled_together(void)
+{
+	pid_t leader = t_fork(), second;
+	int ready[2];
+	char c;
+
+	if (leader == 0) {
+		for (;;)
+			pause();
+	}
+	ok(setpgid(leader, leader));
+	ok(pipe(ready));
+	second = t_fork();
+	if (second == 0) {
+		ok(setpgid(0, leader));
+		check_eq(write(ready[1], "x", 1), 1);
+		for (;;)
+			pause();
+	}
+	check_eq(read(ready[0], &c, 1), 1);
+	ok(kill(-leader, SIGTERM));
+	dies(leader, SIGTERM);
+	dies(second, SIGTERM);
+	fails(kill(-leader, 0), ESRCH);
+	pid_t p = t_fork();
+	if (p == 0) {
+		ok(setpgid(0, 0));
+		kill(0, SIGKILL);
+		_exit(0);
+	}
+	dies(p, SIGKILL);
+}
+
+static void
+sigcont_and_stop_cancel_each_other(void)
+{
+	int status;
+	pid_t p = t_fork();
+
+	if (p == 0) {
+		block(SIGTSTP);
+		raise(SIGTSTP);
+		raise(SIGCONT);		/* Throws the pending stop away. */
+		unblock(SIGTSTP);
+		_exit(4);
+	}
+	check(waitpid(p, &status, WUNTRACED) == p && WIFEXITED(status) && WEXITSTATUS(status) == 4);
+}
+
+static void
+terminal_stops_do_nothing_in_orphaned_groups(void)
+{
+	int status;
+	pid_t p = t_fork();
+
+	if (p == 0) {
+		ok(setsid());		/* Its own session: nobody could continue it. */
+		raise(SIGTSTP);
+		raise(SIGTTIN);
+		raise(SIGTTOU);
+		_exit(5);
+	}
+	check(waitpid(p, &status, WUNTRACED) == p && WIFEXITED(status) && WEXITSTATUS(status) == 5);
+}
+
+static const struct test tests[] = {
+	TEST(kill_and_queue_carry_their_sender),
+	TEST(sigchld_says_how_the_child_changed),
+	TEST(stopped_processes_stay_and_die),
+	TEST(faults_name_cause_and_address),
+	TEST(frame_holds_trap_number_error_and_cr2),
+	TEST(trap_flag_steps_one_instruction),
+	TEST(default_and_ignored_and_blocked_faults_kill),
+	TEST(defaults),
+	TEST(alternate_stack),
+	TEST(stack_overflow_is_caught_on_the_alternate_stack),
+	TEST(no_room_for_a_frame_kills),
+	TEST(interrupted_or_restarted),
+	TEST(nodefer_and_resethand),
+	TEST(handlers_nest_and_masks_hold),
+	TEST(masks_and_pending),
+	TEST(real_time_signals_queue_in_order),
+	TEST(sigtimedwait_takes_what_comes),
+	TEST(sigsuspend_swaps_the_mask),
+	TEST(vector_registers_survive_and_stand_in_the_frame),
+	TEST(handlers_start_with_clean_flags_and_aligned_stack),
+	TEST(general_registers_survive),
+	TEST(sigreturn_trusts_nothing),
+	TEST(handler_at_a_hostile_address),
+	TEST(longjmp_out_of_handlers),
+	TEST(interval_timers),
+	TEST(alarm_returns_what_was_left),
+	TEST(groups_are_signalled_together),
+	TEST(sigcont_and_stop_cancel_each_other),
+	TEST(terminal_stops_do_nothing_in_orphaned_groups),
+	{ NULL, NULL },
+};
+
+int
+main(int argc, char **argv)
+{
+	return t_main(argc, argv, tests);
+}
