@@ -76,6 +76,9 @@ void arch_protect_init_data(void);
  *   void arch_irq_enable(void), arch_irq_disable(void), bool arch_irqs_enabled(void)
  *   void arch_wait_for_interrupt(void)      called masked; waits unmasked, atomically; returns unmasked
  *   void arch_relax(void)                   hint in a spin loop
+ *   bool arch_in_interrupt(void)
+ *   uint64_t arch_frame_pointer(void), tf_frame_pointer(tf)   for backtraces
+ *   uint64_t arch_index_mask(index, limit)  all ones if index < limit, else 0, without a branch
  */
 /* Makes cpu run its scheduler soon. */
 void arch_send_reschedule(unsigned cpu);
@@ -123,6 +126,8 @@ struct trapframe *arch_user_frame(struct thread *t);
 noreturn void arch_enter_user(void);
 /* Sets the TLS register of t (the current thread, or one that never ran). */
 void arch_set_tls(struct thread *t, uint64_t value);
+/* Leaves the present kernel stack for good: runs fn(arg), which does not return, at its top. */
+noreturn void arch_abandon_stack(void (*fn)(void *arg), void *arg);
 /* Initialises tf to start a program. */
 void arch_exec_frame(struct trapframe *tf, uint64_t entry, uint64_t sp);
 
@@ -200,6 +205,9 @@ must_use int arch_signal_frame(struct trapframe *tf, const struct sigaction *act
 			       const struct siginfo *info, uint64_t mask, bool on_altstack);
 /* Undoes it: registers (sanitised), FPU, alternate stack, mask.  0 or -EFAULT (the caller kills). */
 must_use int arch_sigreturn(struct trapframe *tf);
+
+/* Bytes of user stack that one signal frame takes at most: AT_MINSIGSTKSZ. */
+uint64_t arch_signal_frame_size(void);
 
 /* ---- Entropy ---------------------------------------------------------------------------------- */
 /* 64 bits from the processor's generator.  False if it has none or it failed. */

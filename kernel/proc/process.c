@@ -229,6 +229,17 @@ process_put(struct process *p)
 	slab_free(process_cache, p);
 }
 
+bool
+cred_in_group(const struct cred *c, uint32_t gid)
+{
+	if (gid == c->fsgid)
+		return true;
+	for (unsigned i = 0; i < c->ngroups; i++)
+		if (c->groups[i] == gid)
+			return true;
+	return false;
+}
+
 int
 process_link(struct process *p, struct thread *t)
 {

@@ -48,6 +48,8 @@ enum {
 };
 #define RLIM_INFINITY UINT64_MAX
 
+#define READ_IMPLIES_EXEC 0x0400000u /* of personality(2) */
+
 struct rlimit {
 	uint64_t cur, max;
 };
@@ -94,6 +96,7 @@ struct process {
 	struct cred cred;	   /* [lock] */
 	bool no_new_privs;	   /* only ever set */
 	bool dumpable;
+	bool nproc_exceeded;  /* setuid went over RLIMIT_NPROC: execve may fail */
 	bool allow_wx;	      /* the next program is exempt from W^X (PR_RAMPART_ALLOW_WX) */
 	uint32_t personality; /* personality(2): kept and reported */
 	struct vm *vm;		   /* fixed but in exec */
