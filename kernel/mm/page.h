@@ -4,6 +4,7 @@
 #pragma once
 
 #include "arch/arch.h"
+#include "kernel/errno.h"
 #include "kernel/lib/list.h"
 #include "kernel/types.h"
 
@@ -17,6 +18,7 @@ enum page_type {
 	PAGE_SLAB,     /* kernel/mm/heap.c */
 	PAGE_ANON,     /* user memory without a file */
 	PAGE_FILE,     /* page cache: belongs to an inode */
+	PAGE_TYPES,
 };
 
 struct page {
@@ -33,10 +35,14 @@ extern uint64_t page_count; /* frames that `pages` covers */
 
 /* Builds `pages` from boot_info; then page_alloc works. */
 void page_init(void);
-/* Zeroed frames for start-up, before page_init; panics when there are none. */
+/* Zeroed frames for start-up, before page_init; panics when there are none.  Below 1 GiB (which the
+ * early tables map) as long as there are any. */
 paddr_t page_alloc_early(size_t frames);
+/* Gives reserved memory (the unpacked initramfs) to the allocator; whole frames inside the range. */
+void page_release(paddr_t base, uint64_t size);
 
-/* 2^order frames, contents undefined, one reference.  0 or -ENOMEM.  Any context but interrupts. */
+/* 2^order frames, contents undefined, one reference.  0 or -ENOMEM.  Any context but interrupts.
+ * The last frames are not given to PAGE_ANON and PAGE_FILE: the kernel needs them to kill a process. */
 must_use int page_alloc_order(unsigned order, enum page_type type, struct page **out);
 /* One frame; page_alloc_zero's is cleared. */
 must_use int page_alloc(enum page_type type, struct page **out);
@@ -79,3 +85,5 @@ page_addr(const struct page *p)
 /* Frames that the allocator manages / that are free, caches included. */
 uint64_t page_total(void);
 uint64_t page_free_count(void);
+/* Frames in use as `type`; exact when nothing allocates meanwhile. */
+uint64_t page_type_count(enum page_type type);

@@ -10,6 +10,7 @@
 #include "kernel/types.h"
 
 struct file;
+struct inode;
 
 /* vma flags */
 #define VMA_SHARED    BIT(0) /* writes go to the object; else copy on write */
@@ -17,8 +18,9 @@ struct file;
 #define VMA_STACK     BIT(2) /* the main stack, for /proc */
 #define VMA_HEAP      BIT(3) /* brk, for /proc */
 #define VMA_LOCKED    BIT(4)
-#define VMA_WAS_WRITABLE BIT(5) /* may never become executable (see vm_mprotect) */
+#define VMA_ANON_PAGES BIT(5) /* private pages of its own may be mapped in it: fork must look */
 #define VMA_DONTFORK  BIT(6)
+#define VMA_WIPEONFORK BIT(7) /* the child gets it empty */
 
 struct vma {
 	uint64_t start, end; /* [vm.lock] page-aligned, [start, end) */
@@ -27,6 +29,7 @@ struct vma {
 	unsigned flags;	     /* [vm.lock] VMA_* */
 	struct file *file;   /* referenced, or NULL: anonymous */
 	uint64_t offset;     /* byte offset in file of start */
+	struct vma *dead_next; /* [own thread] unlinked areas, to be freed after vm.lock */
 };
 
 struct vm {
@@ -35,13 +38,18 @@ struct vm {
 	struct mutex lock;
 	struct vma **areas; /* [lock] sorted by start, no overlap */
 	unsigned count, capacity;
+	unsigned hint; /* [lock] index that vm_find returned last */
+	unsigned lock_future; /* [lock] VMA_LOCKED after mlockall(MCL_FUTURE), else 0 */
+	uint64_t locked_pages; /* [lock] in areas with VMA_LOCKED */
 	struct list all; /* [vm_all_lock] vm_all */
 	uint64_t brk_start, brk; /* [lock] */
 	uint64_t mmap_top;  /* fixed at exec: mmap searches downwards from here */
 	uint64_t stack_top; /* fixed at exec */
 	uint64_t total_pages; /* [lock] mapped by areas */
-	uint64_t rss;	      /* atomic: resident pages */
-	uint64_t peak_rss;
+	uint64_t rss;	      /* [lock] resident pages; read anywhere */
+	uint64_t rss_file;    /* [lock] those of them that are in the page cache */
+	uint64_t peak_rss;    /* [lock] */
+	bool dying;    /* [vm_all_lock] its processes were killed for want of memory */
 	bool allow_wx; /* exempt from W^X (documented per-process exemption) */
 	/* For /proc and prctl: */
 	uint64_t start_code, end_code, start_data, end_data, arg_start, arg_end, env_start, env_end;
@@ -88,6 +96,17 @@ must_use int vm_mmap(struct vm *vm, uint64_t addr, uint64_t length, unsigned pro
 		     struct file *file, uint64_t offset, uint64_t *out);
 must_use int vm_munmap(struct vm *vm, uint64_t addr, uint64_t length);
 must_use int vm_mprotect(struct vm *vm, uint64_t addr, uint64_t length, unsigned prot);
+must_use int vm_madvise(struct vm *vm, uint64_t addr, uint64_t length, int advice);
+must_use int vm_mremap(struct vm *vm, uint64_t addr, uint64_t old_length, uint64_t new_length,
+		       unsigned flags, uint64_t new_addr, uint64_t *out);
+/* Sets the break to addr if that can be; returns the break as it is then. */
+uint64_t vm_brk(struct vm *vm, uint64_t addr);
+/* Sets (or clears) VMA_LOCKED on every area in the range.  0, -ENOMEM (a hole), -EAGAIN. */
+must_use int vm_mlock(struct vm *vm, uint64_t addr, uint64_t length, bool lock);
+/* Every area now, areas to come, or both (lock), or undoes both.  0 or -ENOMEM. */
+must_use int vm_mlockall(struct vm *vm, bool now, bool future, bool lock);
+/* Maps in every page of the range that an access allows, so that no fault comes later. */
+must_use int vm_populate(struct vm *vm, uint64_t addr, uint64_t length, bool write);
 
 /* Maps the stack area for exec: [top - rlimit .. top) grows down on demand.  */
 must_use int vm_map_stack(struct vm *vm, uint64_t top, uint64_t initial_size);
@@ -107,3 +126,30 @@ must_use int vm_fault(struct vm *vm, uint64_t addr, unsigned access, int *signo,
 
 /* The area that contains addr, or the next above it, or NULL.  Caller holds vm->lock. */
 struct vma *vm_find(struct vm *vm, uint64_t addr);
+
+/*
+ * Takes every page of the file's from page number `first` on out of all address spaces, private copies
+ * too: when a file shrinks.  The size must have been lowered before; may be called with inode->lock.
+ */
+void vm_forget_file(struct inode *inode, uint64_t first);
+
+/* ---- For /proc ---- */
+/* A copy of the first area that ends above addr, its file referenced (the caller puts it).  0 or
+ * -ENOENT. */
+must_use int vm_describe(struct vm *vm, uint64_t addr, struct vma *copy);
+
+struct vm_usage { /* in pages */
+	uint64_t total, rss, peak_rss, rss_file, locked;
+	uint64_t text, data, stack; /* of areas: executable; private and writable; stack */
+};
+void vm_usage(struct vm *vm, struct vm_usage *out);
+/* Resident pages of [start, end): all of them, and those shared with nobody. */
+void vm_resident(struct vm *vm, uint64_t start, uint64_t end, uint64_t *rss, uint64_t *own);
+/* The next user address space after vm (NULL: the first), referenced; puts vm's reference. */
+struct vm *vm_next(struct vm *vm);
+
+/*
+ * Out of memory: sends SIGKILL to the processes of the largest address space but init's, unless an
+ * earlier victim is still dying, and waits a little.  -ENOMEM if the current thread has to die, else 0.
+ */
+must_use int oom_kill(void);

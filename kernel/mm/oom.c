@@ -1,0 +1,110 @@
+/*
+ * Out of memory: one process dies, so that the others and the kernel go on.
+ */
+#include "kernel/errno.h"
+#include "kernel/lib/print.h"
+#include "kernel/mm/page.h"
+#include "kernel/mm/vm.h"
+#include "kernel/proc/process.h"
+#include "kernel/proc/sched.h"
+#include "kernel/proc/time.h"
+
+#define PATIENCE_NS 500000000ull /* how long a victim may take to die before the next is chosen */
+#define PAUSE_NS    5000000ull	 /* between two tries of whoever wants memory */
+
+static uint64_t chosen_at; /* [vm_all_lock] when the last victim was chosen */
+
+/*
+ * The largest address space but `spared`, marked as dying; NULL if there is none, or (*busy) if an
+ * earlier victim has not gone yet.  A value to compare with only: it may go away at any time.
+ */
+static const struct vm *
+choose_victim(const struct vm *spared, uint64_t now, uint64_t *rss, bool *busy)
+{
+	struct vm *found = NULL, *vm;
+
+	*rss = 0;
+	*busy = false;
+	spin_lock(&vm_all_lock);
+	list_for_each(vm, &vm_all, all) {
+		if (vm->dying) {
+			*busy |= now - chosen_at < PATIENCE_NS;
+		} else if (vm != spared && READ_ONCE(vm->rss) > *rss) {
+			*rss = READ_ONCE(vm->rss);
+			found = vm;
+		}
+	}
+	if (*busy)
+		found = NULL;
+	if (found != NULL) {
+		found->dying = true;
+		chosen_at = now;
+	}
+	spin_unlock(&vm_all_lock);
+	return found;
+}
+
+static const struct vm *
+init_vm(void)
+{
+	struct process *init = process_find(1);
+	const struct vm *vm;
+
+	if (init == NULL)
+		return NULL;
+	vm = READ_ONCE(init->vm);
+	process_put(init);
+	return vm;
+}
+
+/* Kills every process that uses vm (the threads of a vfork, or clone(CLONE_VM)). */
+static void
+kill_users(const struct vm *vm, uint64_t rss)
+{
+	struct siginfo info = {.signo = SIGKILL, .code = SI_KERNEL};
+	int pids[16];
+	unsigned n = 0;
+	irqstate_t s = spin_lock_irq(&process_lock);
+	struct process *p;
+
+	list_for_each(p, &process_all, all)
+		if (p->vm == vm && n < ARRAY_LEN(pids))
+			pids[n++] = p->pid;
+	spin_unlock_irq(&process_lock, s);
+
+	for (unsigned i = 0; i < n; i++) {
+		p = process_find(pids[i]);
+		if (p == NULL)
+			continue;
+		if (i == 0)
+			kalert("out of memory: killed process %d (%s), %lu KiB resident\n", p->pid,
+			       p->name, rss << (PAGE_SHIFT - 10));
+		signal_send_process(p, &info);
+		process_put(p);
+	}
+}
+
+int
+oom_kill(void)
+{
+	static struct wait_queue never = WAIT_QUEUE_INIT(never);
+	struct waiter w = {.link = LIST_INIT(w.link)};
+	uint64_t now = clock_monotonic(), rss;
+	const struct vm *spared, *victim;
+	bool busy;
+
+	if (signal_killed())
+		return -ENOMEM;
+	spared = init_vm();
+	victim = choose_victim(spared, now, &rss, &busy);
+	if (victim != NULL)
+		kill_users(victim, rss);
+	else if (!busy && current->vm == spared)
+		return -ENOMEM; /* init has it all */
+	if (signal_killed())
+		return -ENOMEM;
+	wait_prepare(&never, &w, false);
+	(void)!wait_sleep(now + PAUSE_NS);
+	wait_finish(&w);
+	return signal_killed() ? -ENOMEM : 0;
+}

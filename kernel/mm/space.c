@@ -1,0 +1,333 @@
+/*
+ * Address spaces as a whole: creation, fork, switching, teardown, and taking pages out of them.
+ */
+#include "kernel/errno.h"
+#include "kernel/fs/vfs.h"
+#include "kernel/lib/string.h"
+#include "kernel/mm/area.h"
+#include "kernel/mm/heap.h"
+#include "kernel/proc/process.h"
+#include "kernel/proc/sched.h"
+
+int
+vm_create(struct vm **out)
+{
+	struct vm *vm = kzalloc(sizeof(*vm));
+
+	if (vm == NULL)
+		return -ENOMEM;
+	if (arch_pt_create(&vm->pt) != 0) {
+		kfree(vm);
+		return -ENOMEM;
+	}
+	refcount_init(&vm->refs);
+	mutex_init(&vm->lock);
+	spin_lock(&vm_all_lock);
+	list_push_back(&vm_all, &vm->all);
+	spin_unlock(&vm_all_lock);
+	*out = vm;
+	return 0;
+}
+
+void
+vm_get(struct vm *vm)
+{
+	refcount_get(&vm->refs);
+}
+
+void
+vm_put(struct vm *vm)
+{
+	struct tlb_batch batch;
+
+	if (!refcount_put(&vm->refs))
+		return;
+	/* No CPU has it active, so the batches put frames without interrupting anyone. */
+	tlb_batch_init(&batch, vm);
+	for (unsigned i = 0; i < vm->count; i++) {
+		struct vma *a = vm->areas[i];
+
+		vm_zap(&batch, a->start, a->end);
+		cond_resched();
+	}
+	tlb_batch_flush(&batch);
+	assert(vm->rss == 0);
+	spin_lock(&vm_all_lock);
+	list_remove(&vm->all);
+	spin_unlock(&vm_all_lock);
+	for (unsigned i = 0; i < vm->count; i++)
+		vma_free(vm->areas[i]);
+	kfree(vm->areas);
+	arch_pt_destroy(&vm->pt);
+	kfree(vm);
+}
+
+void
+vm_switch(struct vm *vm)
+{
+	current->vm = vm;
+	arch_pt_activate(vm ? &vm->pt : &kernel_pt);
+}
+
+/* ---- Taking pages out ------------------------------------------------------------------------- */
+
+void
+tlb_batch_flush(struct tlb_batch *b)
+{
+	if (b->end == 0)
+		return;
+	arch_tlb_flush(&b->vm->pt, b->start, b->end);
+	for (unsigned i = 0; i < b->n; i++)
+		page_put(b->frames[i]);
+	tlb_batch_init(b, b->vm);
+}
+
+static pte_t
+zap_pte(void *arg, uint64_t va, pte_t old)
+{
+	struct tlb_batch *b = arg;
+	struct page *p = page_of(pte_paddr(old));
+
+	/* The leaves of all frames in the batch have been cleared by now: only this one has not. */
+	if (unlikely(b->n == TLB_BATCH))
+		tlb_batch_flush(b);
+	b->start = MIN(b->start, va);
+	b->end = MAX(b->end, va + PAGE_SIZE);
+	b->frames[b->n++] = p;
+	rss_sub(b->vm, p);
+	return pte_none();
+}
+
+void
+vm_zap(struct tlb_batch *b, uint64_t start, uint64_t end)
+{
+	arch_pt_update(&b->vm->pt, start, end, zap_pte, b);
+}
+
+struct vm *
+vm_next(struct vm *vm)
+{
+	struct list *l;
+	struct vm *next = NULL;
+
+	spin_lock(&vm_all_lock);
+	for (l = vm ? vm->all.next : vm_all.next; l != &vm_all; l = l->next) {
+		struct vm *candidate = list_entry(l, struct vm, all);
+		uint32_t n = READ_ONCE(candidate->refs.n);
+
+		/* One whose last reference is gone is being taken apart. */
+		while (n != 0 && !__atomic_compare_exchange_n(&candidate->refs.n, &n, n + 1, true,
+							      __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+			;
+		if (n != 0) {
+			next = candidate;
+			break;
+		}
+	}
+	spin_unlock(&vm_all_lock);
+	if (vm != NULL)
+		vm_put(vm);
+	return next;
+}
+
+/* Unmaps the pages of inode from number `first` on. */
+static void
+forget_in(struct vm *vm, struct inode *inode, uint64_t first)
+{
+	struct tlb_batch batch;
+
+	tlb_batch_init(&batch, vm);
+	mutex_lock(&vm->lock);
+	for (unsigned i = 0; i < vm->count; i++) {
+		struct vma *a = vm->areas[i];
+		uint64_t start = a->start, index = a->offset >> PAGE_SHIFT;
+
+		if (a->file == NULL || a->file->inode != inode)
+			continue;
+		if (first > index) {
+			if (first - index >= (a->end - a->start) >> PAGE_SHIFT)
+				continue;
+			start += (first - index) << PAGE_SHIFT;
+		}
+		vm_zap(&batch, start, a->end);
+	}
+	tlb_batch_flush(&batch);
+	mutex_unlock(&vm->lock);
+}
+
+void
+vm_forget_file(struct inode *inode, uint64_t first)
+{
+	/* An area that is made later finds the new size, which was written before. */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&inode->mapped, __ATOMIC_SEQ_CST) == 0)
+		return;
+	for (struct vm *vm = vm_next(NULL); vm != NULL; vm = vm_next(vm))
+		forget_in(vm, inode, first);
+}
+
+/* ---- fork ------------------------------------------------------------------------------------- */
+
+struct copy {
+	struct vm *child;
+	int err;
+	bool protected; /* a leaf of the parent lost its write permission */
+};
+
+/* Gives the child the parent's private frame, read-only in both. */
+static pte_t
+copy_pte(void *arg, uint64_t va, pte_t old)
+{
+	struct copy *c = arg;
+	struct page *p = page_of(pte_paddr(old));
+	unsigned prot = pte_prot(old);
+	pte_t e = old;
+
+	/* The child finds what is in the page cache by itself. */
+	if (p->type != PAGE_ANON || c->err)
+		return old;
+	if (prot & PROT_WRITE)
+		e = pte_with_prot(old, prot & ~PROT_WRITE);
+	c->err = arch_pt_map(&c->child->pt, va, e);
+	if (c->err)
+		return old;
+	page_get(p);
+	rss_add(c->child, p);
+	if (prot & PROT_WRITE)
+		c->protected = true;
+	return e;
+}
+
+/* A copy of area a, and of its private pages, for the child. */
+static int
+fork_area(struct vm *parent, struct vm *child, struct vma *a, struct copy *c)
+{
+	struct vma *b;
+
+	if (a->flags & VMA_DONTFORK)
+		return 0;
+	b = vma_clone(a);
+	if (b == NULL)
+		return -ENOMEM;
+	b->flags &= ~VMA_LOCKED; /* locks are not inherited (mlock(2)) */
+	child->areas[child->count++] = b;
+	child->total_pages += (a->end - a->start) >> PAGE_SHIFT;
+	if (a->flags & VMA_WIPEONFORK)
+		return 0;
+	if (!(a->flags & VMA_SHARED) && (a->file == NULL || (a->flags & VMA_ANON_PAGES)))
+		arch_pt_update(&parent->pt, a->start, a->end, copy_pte, c);
+	return c->err;
+}
+
+int
+vm_fork(struct vm *parent, struct vm **out)
+{
+	struct copy c = {0};
+	struct vm *child;
+	int err = vm_create(&child);
+
+	if (err)
+		return err;
+	c.child = child;
+	mutex_lock(&parent->lock);
+	child->brk_start = parent->brk_start;
+	child->brk = parent->brk;
+	child->mmap_top = parent->mmap_top;
+	child->stack_top = parent->stack_top;
+	child->allow_wx = parent->allow_wx;
+	child->start_code = parent->start_code;
+	child->end_code = parent->end_code;
+	child->start_data = parent->start_data;
+	child->end_data = parent->end_data;
+	child->arg_start = parent->arg_start;
+	child->arg_end = parent->arg_end;
+	child->env_start = parent->env_start;
+	child->env_end = parent->env_end;
+	memcpy(child->auxv, parent->auxv, sizeof(child->auxv));
+
+	err = parent->count ? vm_reserve(child, parent->count) : 0;
+	for (unsigned i = 0; i < parent->count && err == 0; i++)
+		err = fork_area(parent, child, parent->areas[i], &c);
+	/*
+	 * Other threads of the parent may write through their TLBs until here: the child, which has not
+	 * run yet, sees that as written before the fork.
+	 */
+	if (c.protected)
+		arch_tlb_flush(&parent->pt, 0, USER_END);
+	mutex_unlock(&parent->lock);
+	if (err) {
+		vm_put(child);
+		return err;
+	}
+	*out = child;
+	return 0;
+}
+
+/* ---- For /proc -------------------------------------------------------------------------------- */
+
+int
+vm_describe(struct vm *vm, uint64_t addr, struct vma *copy)
+{
+	struct vma *a;
+
+	mutex_lock(&vm->lock);
+	a = vm_find(vm, addr);
+	if (a != NULL) {
+		*copy = *a;
+		if (copy->file != NULL)
+			file_get(copy->file);
+	}
+	mutex_unlock(&vm->lock);
+	return a ? 0 : -ENOENT;
+}
+
+void
+vm_usage(struct vm *vm, struct vm_usage *out)
+{
+	*out = (struct vm_usage){0};
+	mutex_lock(&vm->lock);
+	out->total = vm->total_pages;
+	out->rss = vm->rss;
+	out->peak_rss = vm->peak_rss;
+	out->rss_file = vm->rss_file;
+	out->locked = vm->locked_pages;
+	for (unsigned i = 0; i < vm->count; i++) {
+		struct vma *a = vm->areas[i];
+		uint64_t n = (a->end - a->start) >> PAGE_SHIFT;
+
+		if (a->flags & VMA_GROWSDOWN)
+			out->stack += n;
+		else if (vma_is_private_writable(a->prot, a->flags))
+			out->data += n;
+		else if (a->prot & PROT_EXEC)
+			out->text += n;
+	}
+	mutex_unlock(&vm->lock);
+}
+
+struct count {
+	uint64_t rss, own;
+};
+
+static pte_t
+count_pte(void *arg, unused uint64_t va, pte_t old)
+{
+	struct count *c = arg;
+	struct page *p = page_of(pte_paddr(old));
+
+	c->rss++;
+	c->own += p->type == PAGE_ANON && READ_ONCE(p->refs) == 1;
+	return old;
+}
+
+void
+vm_resident(struct vm *vm, uint64_t start, uint64_t end, uint64_t *rss, uint64_t *own)
+{
+	struct count c = {0};
+
+	mutex_lock(&vm->lock);
+	arch_pt_update(&vm->pt, start, MIN(end, USER_END), count_pte, &c);
+	mutex_unlock(&vm->lock);
+	*rss = c.rss;
+	*own = c.own;
+}
