@@ -57,7 +57,7 @@ B	:= build/$(ARCH)
 # proves "impossible" must stay in the image.
 CFLAGS_KERNEL := -std=gnu11 -O2 -g -ffreestanding -nostdinc \
 	-isystem $(shell $(CC) -print-file-name=include) \
-	-I. -Iarch/$(ARCH) -I$(B) \
+	-I. -Iarch/$(ARCH) -I$(B) -ffile-prefix-map=$(CURDIR)=. \
 	-fno-common -fpie -fvisibility=hidden -fno-stack-protector \
 	-fno-strict-aliasing -fno-strict-overflow -fno-delete-null-pointer-checks \
 	-ftrivial-auto-var-init=zero -fno-omit-frame-pointer \
@@ -151,7 +151,8 @@ $(B)/rampart: $(B)/rampart.sym
 # Ordinary programs, linked with the toolchain's libc: user/NAME/*.c is /bin/NAME, each user/test/NAME.c
 # is /bin/test-NAME, user/attack/*.c together are /bin/attack. One file user/bench/hello.c is
 # /bin/bench-hello, the smallest program, which bench starts.
-CFLAGS_USER := -std=gnu11 -O2 -g -static -I. -Wall -Wextra -Werror -pthread $(EXTRA_CFLAGS_USER)
+CFLAGS_USER := -std=gnu11 -O2 -g -static -pthread -I. -Wall -Wextra -Werror \
+	-ffile-prefix-map=$(CURDIR)=. -Wl,--build-id=none $(EXTRA_CFLAGS_USER)
 
 UDIRS	:= $(filter-out test,$(sort $(patsubst user/%/,%,$(dir $(wildcard user/*/*.c)))))
 UTESTS	:= $(sort $(patsubst user/test/%.c,test-%,$(wildcard user/test/*.c)))
@@ -207,6 +208,11 @@ build: kernel initrd ## the kernel and the initramfs (what a bare `make` does)
 
 kernel: $(B)/rampart ## the kernel alone: build/ARCH/rampart, symbols in rampart.sym
 
+ifeq ($(BUSYBOX),)
+$(B)/initrd.cpio: no-busybox
+no-busybox:
+	@echo 'no busybox on this machine: run ./setup' >&2; exit 1
+endif
 initrd: $(B)/initrd.cpio ## the initramfs alone: build/ARCH/initrd.cpio
 
 run: build ## boot to a shell on this terminal (ctrl-a x leaves); DEBUG=1 waits for `make gdb`
@@ -247,11 +253,13 @@ check-labs: build ## prove the labs themselves (LAB=... for one): starter, solut
 	$(Q)$(PYTHON) -m grade.lab check $(LAB)
 
 # Each header compiles alone, so that an include never depends on the one before it.
+# (machine.h is the second half of arch/arch.h and is included by nothing else.)
 HEADERS	:= $(sort $(wildcard kernel/*.h kernel/*/*.h arch/*.h arch/$(ARCH)/*.h))
+HEADERS	:= $(filter-out arch/$(ARCH)/machine.h,$(HEADERS))
 check-headers: $(HEADERS:%=$(B)/%.alone) ## each header compiles alone
 $(B)/%.h.alone: %.h $(B)/flags
 	@mkdir -p $(@D)
-	$(Q)echo '#include "$<"' | $(CC) $(CFLAGS) -MMD -MP -MT $@ -MF $@.d -fsyntax-only -x c -
+	@echo '#include "$<"' | $(CC) $(CFLAGS) -MMD -MP -MT $@ -MF $@.d -fsyntax-only -x c -
 	@touch $@
 -include $(HEADERS:%=$(B)/%.alone.d)
 
