@@ -239,7 +239,7 @@ linux: ## fetch the Linux kernel that bench compares with (by apt, unpacked and 
 
 # In a starter directory the file .lab names the lab.
 LAB	?= $(shell cat .lab 2>/dev/null)
-need-lab = $(if $(LAB),,$(error which lab? LAB=NAME, one of: $(notdir $(wildcard labs/*/..))))
+need-lab = $(if $(LAB),,$(error which lab? LAB=NAME, one of: $(notdir $(patsubst %/,%,$(dir $(wildcard labs/*/lab.toml))))))
 
 lab: ## make the starter of LAB=... in the new directory DEST=...
 	$(need-lab)$(if $(DEST),,$(error where to? DEST=directory))

@@ -1,8 +1,7 @@
 """`make gdb`: gdb on a guest that is stopped before its first instruction.
 
 Joins the guest of a `make run DEBUG=1` in another terminal if there is one; else starts its own, with
-the console in a file. .gdbinit finds the guest and the symbols through the environment: RAMPART_ARCH,
-RAMPART_GDB (the socket of QEMU's gdbstub) and RAMPART_SYMBOLS.
+the console in a file. .gdbinit brings symbols and the rp- commands.
 """
 
 from __future__ import annotations
@@ -59,18 +58,15 @@ def main(argv: list[str]) -> int:
     else:
         guest = start(args.qemu, args.socket, args.console)
         print(f"console: {args.console}  (for a console to type at: `make run DEBUG=1` first)")
-    symbols = Path("build", args.arch, "rampart.sym")
     debugger = shlex.split(os.environ.get("GDB", "gdb"))
     # .gdbinit is named, so that it is read whatever gdb's safe path says, and only once.
     debugger += ["-q", "-iex", "set auto-load local-gdbinit off", "-x", ".gdbinit"]
-    where = {
-        "RAMPART_ARCH": args.arch, "RAMPART_GDB": str(args.socket), "RAMPART_SYMBOLS": str(symbols)
-    }  # fmt: skip
+    debugger += ["-ex", f"rp-connect {args.socket}"]
     # ctrl-c is for gdb.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         return subprocess.run(
-            debugger, env=os.environ | where, check=False, restore_signals=True,
+            debugger, env=os.environ | {"ARCH": args.arch}, check=False, restore_signals=True,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         ).returncode  # fmt: skip
     finally:
