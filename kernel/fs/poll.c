@@ -136,15 +136,15 @@ poller_sleep(struct poller *p, uint64_t deadline)
 }
 
 static unsigned
-poll_scan(struct pollfd *fds, struct file **files, unsigned n, struct poll_table *pt)
+poll_scan(struct pollfd *fds, const struct fd_use *files, unsigned n, struct poll_table *pt)
 {
 	unsigned ready = 0;
 
 	for (unsigned i = 0; i < n; i++) {
 		unsigned mask = 0;
 
-		if (files[i]) {
-			mask = file_poll(files[i], pt) &
+		if (files[i].file) {
+			mask = file_poll(files[i].file, pt) &
 			       ((uint16_t)fds[i].events | POLLERR | POLLHUP);
 		} else if (fds[i].fd >= 0) {
 			mask = POLLNVAL;
@@ -163,10 +163,10 @@ poll_files(struct pollfd *fds, unsigned n, uint64_t deadline)
 {
 	struct {
 		struct poll_entry entries[POLL_ON_STACK];
-		struct file *files[POLL_ON_STACK];
+		struct fd_use files[POLL_ON_STACK];
 	} small;
 	struct poll_entry *entries = small.entries;
-	struct file **files = small.files;
+	struct fd_use *files = small.files;
 	struct poll_table *pt;
 	struct poller p;
 	long result;
@@ -176,10 +176,10 @@ poll_files(struct pollfd *fds, unsigned n, uint64_t deadline)
 		entries = kmalloc(n * (sizeof(*entries) + sizeof(*files)));
 		if (!entries)
 			return -ENOMEM;
-		files = (struct file **)(entries + n);
+		files = (struct fd_use *)(entries + n);
 	}
 	for (unsigned i = 0; i < n; i++)
-		files[i] = fds[i].fd >= 0 ? fd_get(fds[i].fd) : NULL;
+		files[i] = fd_use(fds[i].fd); /* -1 and its like: no file */
 	poller_init(&p, entries, MAX(n, POLL_ON_STACK));
 	pt = deadline ? &p.pt : NULL;
 	for (;;) {
@@ -196,10 +196,8 @@ poll_files(struct pollfd *fds, unsigned n, uint64_t deadline)
 		err = poller_sleep(&p, deadline);
 	}
 	poller_finish(&p);
-	for (unsigned i = 0; i < n; i++) {
-		if (files[i])
-			file_put(files[i]);
-	}
+	for (unsigned i = 0; i < n; i++)
+		fd_done(files[i]);
 	if (entries != small.entries)
 		kfree(entries);
 	return result;
@@ -213,7 +211,7 @@ poll_files(struct pollfd *fds, unsigned n, uint64_t deadline)
 static const unsigned select_mask[3] = {SELECT_IN, SELECT_OUT, SELECT_EX};
 
 struct select_slot {
-	struct file *file;
+	struct fd_use use;
 	unsigned fd;
 	unsigned want; /* bits 0..2: in, out, ex */
 };
@@ -225,7 +223,7 @@ select_scan(struct select_slot *slots, unsigned count, uint64_t *const out[3],
 	long ready = 0;
 
 	for (struct select_slot *s = slots; s < slots + count; s++) {
-		unsigned mask = file_poll(s->file, pt);
+		unsigned mask = file_poll(s->use.file, pt);
 
 		for (unsigned k = 0; k < 3; k++) {
 			if ((s->want & BIT(k)) && (mask & select_mask[k])) {
@@ -242,7 +240,7 @@ static void
 select_put(struct select_slot *slots, unsigned count)
 {
 	for (unsigned i = 0; i < count; i++)
-		file_put(slots[i].file);
+		fd_done(slots[i].use);
 }
 
 long
@@ -277,8 +275,8 @@ poll_select(unsigned n, const uint64_t *const in[3], uint64_t *const out[3], uin
 			struct select_slot *s = &slots[count];
 
 			s->fd = w * 64 + b;
-			s->file = fd_get((int)s->fd);
-			if (!s->file)
+			s->use = fd_use((int)s->fd);
+			if (!s->use.file)
 				goto out;
 			s->want = (unsigned)((in[0][w] >> b & 1) | (in[1][w] >> b & 1) << 1 |
 					     (in[2][w] >> b & 1) << 2);

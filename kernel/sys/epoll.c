@@ -37,20 +37,17 @@ sys_epoll_ctl(struct trapframe *tf)
 {
 	int op = arg_int(tf, 1), fd = arg_int(tf, 2);
 	struct arch_epoll_event ev = {0};
-	struct file *ep, *f;
+	struct fd_use ep, f;
 	long err = -EBADF;
 
 	if (op != EPOLL_CTL_DEL && get_user(&ev, arg_user(tf, 3)))
 		return -EFAULT;
-	ep = fd_get(arg_int(tf, 0));
-	if (!ep)
-		return -EBADF;
-	f = fd_get(fd);
-	if (f) {
-		err = epoll_control(ep, op, f, fd, &ev);
-		file_put(f);
-	}
-	file_put(ep);
+	ep = fd_use(arg_int(tf, 0));
+	f = fd_use(fd);
+	if (ep.file && f.file)
+		err = epoll_control(ep.file, op, f.file, fd, &ev);
+	fd_done(f);
+	fd_done(ep);
 	return err;
 }
 
@@ -59,18 +56,18 @@ do_wait(struct trapframe *tf, uint64_t deadline)
 {
 	int max = arg_int(tf, 2);
 	uaddr_t addr = arg_user(tf, 1);
-	struct file *ep;
+	struct fd_use ep;
 	long n;
 
 	if (max <= 0 || max > EVENTS_MAX)
 		return -EINVAL;
 	if (!user_range_ok(addr, (size_t)max * sizeof(struct arch_epoll_event)))
 		return -EFAULT;
-	ep = fd_get(arg_int(tf, 0));
-	if (!ep)
+	ep = fd_use(arg_int(tf, 0));
+	if (!ep.file)
 		return -EBADF;
-	n = epoll_collect(ep, addr, max, deadline);
-	file_put(ep);
+	n = epoll_collect(ep.file, addr, max, deadline);
+	fd_done(ep);
 	return n;
 }
 

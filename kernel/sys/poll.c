@@ -150,7 +150,7 @@ do_select(int n, const uaddr_t user[3], uint64_t deadline)
 
 	if (n < 0)
 		return -EINVAL;
-	n = MIN(n, (int)files_capacity(current->process->files));
+	n = MIN(n, (int)READ_ONCE(current->process->files->capacity));
 	nwords = ((unsigned)n + 63) / 64;
 	bytes = nwords * 8;
 	if (6 * bytes > sizeof(small)) {

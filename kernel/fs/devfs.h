@@ -1,0 +1,10 @@
+/* Character devices and the file system that shows them. */
+#pragma once
+
+#include "kernel/fs/vfs.h"
+
+/*
+ * Registers the file system "devtmpfs": one instance that all its mounts share, with a node for each
+ * device registered before or after.  Once, during start-up, after the VFS.
+ */
+void devfs_init(void);
