@@ -9,6 +9,8 @@
 struct trapframe;
 struct thread;
 struct process;
+struct posix_timer;
+struct wait_queue;
 
 #define NSIG 64
 typedef uint64_t sigset_t; /* bit n - 1 is signal n */
@@ -145,29 +147,56 @@ struct sigstack {
 #define SS_AUTODISARM (1u << 31)
 #define MINSIGSTKSZ   2048
 
-/* Pending signals of a thread, or those of a process that any of its threads may take. */
+/*
+ * Pending signals of a thread, or those of a process that any of its threads may take.  A signal in
+ * `set` without an entry in `queued` is one from the kernel that says no more (SI_KERNEL).
+ */
 struct sigqueue {
 	sigset_t set;	    /* which are pending */
-	struct list queued; /* struct sigqueue_entry: their siginfo, in order of arrival */
+	struct list queued; /* struct sigqueue_entry, in order of arrival */
+	unsigned count;	    /* entries in queued, for RLIMIT_SIGPENDING */
 };
 
-/* A thread's part; [process.sig->lock] but mask and altstack, which only the own thread changes. */
+/* The siginfo of one pending signal; posix timers embed theirs, the others are kmalloc'ed. */
+struct sigqueue_entry {
+	struct list link;	     /* [sighand lock] */
+	struct sigqueue *queue;	     /* [sighand lock] on which it is, or NULL */
+	struct posix_timer *timer;   /* fixed: its owner, or NULL */
+	struct siginfo info;
+};
+
+/* A thread's part; [sighand lock], but only the own thread changes mask .. altstack. */
 struct thread_signals {
 	sigset_t mask;	     /* blocked */
 	sigset_t saved_mask; /* to restore after sigsuspend, ppoll, pselect */
 	bool restore_mask;
-	struct sigqueue pending;
+	sigset_t awaited; /* blocked again after sigtimedwait: not dropped although ignored */
 	struct sigstack altstack;
+	struct sigqueue pending;
+	sigset_t forced; /* faults that must kill even process 1 */
+	bool die;	 /* ends alone at the next return to user mode (group exit, exec) */
+	bool stopped;	 /* has joined the group stop */
+	bool notify_cont; /* is to tell the parent that the process continued */
 };
 
-/*
- * Sends a signal with the given siginfo (info->signo) to one thread / to a process (any thread that
- * does not block it).  Ignored signals are dropped.  From any context; takes the signal lock.
+/* ---- Sending ------------------------------------------------------------------------------------
+ * From any context, with or without process_lock held; they take the sighand lock.  Ignored signals
+ * are dropped.  info->signo is 1 .. NSIG.
  */
+/* To one thread: the current one, or process_lock is held.  No entry for info: it goes without. */
 void signal_send_thread(struct thread *t, const struct siginfo *info);
+/* To a process: to any of its threads that does not block it. */
 void signal_send_process(struct process *p, const struct siginfo *info);
-/* A signal from the kernel (SI_KERNEL) to every process of a process group; 0 or -ESRCH. */
+/* As above; -EAGAIN if the info cannot be queued and must be (real-time, not kill). */
+must_use int signal_queue_thread(struct thread *t, const struct siginfo *info);
+must_use int signal_queue_process(struct process *p, const struct siginfo *info);
+/* A signal from the kernel (SI_KERNEL) to a process; to every process of a group: 0 or -ESRCH. */
+void signal_send_kernel(struct process *p, int signo);
 int signal_send_group(int pgid, int signo);
+/* A posix timer's own entry, which is not allocated.  False: dropped, or still queued. */
+must_use bool signal_send_entry(struct process *p, struct thread *t, struct sigqueue_entry *e);
+/* Takes it off whatever queue it is on. */
+void signal_cancel_entry(struct process *p, struct sigqueue_entry *e);
 
 /*
  * A fault of the current thread: cannot be blocked or ignored (it kills instead).
@@ -179,6 +208,49 @@ void signal_fault(int signo, int code, uint64_t addr);
 bool signal_pending(void);
 /* True if the current thread has been told to die: every sleep and retry loop must end. */
 bool signal_killed(void);
+/* True if signo would do nothing if it were sent to the current thread now (blocked or ignored). */
+bool signal_ignored_or_blocked(int signo);
 
+/* ---- Receiving: the current thread -------------------------------------------------------------- */
 /* On the way to user mode: acts on pending signals, restarts or fails the interrupted call. */
 void signal_deliver(struct trapframe *tf);
+/* Takes the next pending signal of set: its number, or 0.  For signalfd, sigtimedwait. */
+int signal_dequeue(sigset_t set, struct siginfo *out);
+/* Pending for the current thread, blocked or not. */
+sigset_t signal_pending_set(void);
+/* signalfd pollers: woken when a signal arrives somewhere. */
+extern struct wait_queue signal_arrival;
+/* Sets the blocked mask (KILL and STOP never are). */
+void signal_set_mask(sigset_t mask);
+/*
+ * For ppoll, pselect, epoll_pwait: sets the mask from user memory until the call is over; mask 0:
+ * does nothing.  0, -EINVAL, -EFAULT.  A call that ends with -EINTR or -ERESTART* leaves the mask to
+ * signal_deliver, any other calls signal_restore_user_mask().
+ */
+must_use int signal_set_user_mask(uaddr_t mask, size_t size);
+void signal_restore_user_mask(void);
+/* sigaltstack(2)'s flags for a stack pointer of sp: SS_ONSTACK, SS_DISABLE or 0. */
+int signal_altstack_state(uint64_t sp);
+/* Sets the alternate stack; sp is the user stack pointer.  0, -EPERM, -EINVAL, -ENOMEM. */
+must_use int signal_set_altstack(const struct sigstack *ss, uint64_t sp);
+
+/* ---- Dispositions -------------------------------------------------------------------------------- */
+/* Sets and / or gets an action of the current process.  0 or -EINVAL. */
+must_use int signal_action(int signo, const struct sigaction *act, struct sigaction *old);
+
+/* ---- For fork, exec and exit ---------------------------------------------------------------------- */
+void sigqueue_init(struct sigqueue *q);
+/* A new thread: nothing pending, the mask of parent (NULL: empty); no alternate stack. */
+void signal_thread_init(struct thread *t, const struct thread *parent);
+/* exec: handled signals become default, no alternate stack.  The sighand is not shared any more. */
+void signal_exec(struct process *p);
+/* Thread t (the current one) ends: frees what is pending for it; others take over the process's.
+ * Takes process_lock unless it is held; before t leaves process.threads. */
+void signal_thread_exit(struct thread *t);
+/* Frees what is pending for the process.  Its sighand is still there. */
+void signal_process_exit(struct process *p);
+/* Makes every thread of p but `except` end alone.  Caller holds process_lock. */
+void signal_kill_threads(struct process *p, struct thread *except);
+/* True if no process of the group but `except` (or NULL) has a parent in another group of the same
+ * session: nobody would continue it.  Caller holds process_lock. */
+bool signal_group_orphaned(int pgid, const struct process *except);

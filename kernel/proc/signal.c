@@ -1,0 +1,790 @@
+/*
+ * Signals: sending, job control, and delivery on the way back to user mode.  The queues are in
+ * sigqueue.c, the system calls in kernel/sys/signal.c.
+ *
+ * Lock order: process_lock (who the threads are, who the parent is), then sighand->lock (what is
+ * pending).  WORK_SIGNAL is set in a thread's work whenever it may have something to do here; only
+ * the thread itself clears it, so that an interrupted call always comes through signal_deliver.
+ */
+#include "kernel/proc/signal.h"
+
+#include "kernel/errno.h"
+#include "kernel/lib/string.h"
+#include "kernel/mm/uaccess.h"
+#include "kernel/proc/process.h"
+#include "kernel/proc/sched.h"
+#include "kernel/proc/sigqueue.h"
+#include "kernel/proc/wait.h"
+#include "syscall_nr.h"
+
+#define STOP_SIGNALS (SIGMASK(SIGSTOP) | SIGMASK(SIGTSTP) | SIGMASK(SIGTTIN) | SIGMASK(SIGTTOU))
+#define UNBLOCKABLE  (SIGMASK(SIGKILL) | SIGMASK(SIGSTOP))
+/* Do nothing by default (SIGCONT has done its work when it is sent). */
+#define DEFAULT_IGNORED                                                                            \
+	(SIGMASK(SIGCHLD) | SIGMASK(SIGURG) | SIGMASK(SIGWINCH) | SIGMASK(SIGCONT))
+
+struct wait_queue signal_arrival = WAIT_QUEUE_INIT(signal_arrival);
+
+/* Takes process_lock unless this CPU holds it already (it is only ever held with interrupts off). */
+static bool
+tree_lock(irqstate_t *s)
+{
+	*s = arch_irq_save();
+	if (spin_held(&process_lock))
+		return false;
+	spin_lock(&process_lock);
+	return true;
+}
+
+static void
+tree_unlock(bool taken, irqstate_t s)
+{
+	if (taken)
+		spin_unlock(&process_lock);
+	arch_irq_restore(s);
+}
+
+static bool
+action_ignores(const struct sigaction *act, int signo)
+{
+	return act->handler == SIG_IGN ||
+	       (act->handler == SIG_DFL && (DEFAULT_IGNORED & SIGMASK(signo)));
+}
+
+/* Would the signal do nothing to t, which does not block it?  Process 1 has no default actions. */
+static bool
+is_ignored(const struct process *p, const struct thread *t, int signo)
+{
+	const struct sigaction *act = &p->sighand->action[signo - 1];
+
+	if ((t->sig.mask | t->sig.awaited) & SIGMASK(signo))
+		return false;
+	return action_ignores(act, signo) || (p == init_process && act->handler == SIG_DFL);
+}
+
+static bool
+has_work(const struct process *p, const struct thread *t)
+{
+	return ((t->sig.pending.set | p->pending.set) & ~t->sig.mask) || p->stop_signal ||
+	       p->exiting || t->sig.die || t->sig.notify_cont;
+}
+
+/* The current thread's WORK_SIGNAL, exactly.  Caller holds the sighand lock. */
+static void
+recalculate(struct process *p, struct thread *t)
+{
+	if (has_work(p, t))
+		__atomic_fetch_or(&t->work, WORK_SIGNAL, __ATOMIC_SEQ_CST);
+	else
+		__atomic_fetch_and(&t->work, ~(uint32_t)WORK_SIGNAL, __ATOMIC_SEQ_CST);
+}
+
+static void
+wake_thread(struct thread *t, unsigned states)
+{
+	__atomic_fetch_or(&t->work, WORK_SIGNAL, __ATOMIC_SEQ_CST);
+	if (t != current && !sched_wake(t, states))
+		sched_kick(t);
+}
+
+#define WAKE_SIGNAL BIT(THREAD_INTERRUPTIBLE)
+#define WAKE_KILL   (BIT(THREAD_INTERRUPTIBLE) | BIT(THREAD_STOPPED))
+
+/* ---- Sending ---------------------------------------------------------------------------------- */
+
+/*
+ * What a signal does to job control the moment it is sent, blocked or not: a stop cancels a pending
+ * continue, a continue cancels pending stops and wakes.  Caller holds both locks.
+ */
+static void
+job_control(struct process *p, int signo)
+{
+	struct thread *t;
+	sigset_t drop;
+
+	if (signo == SIGCONT)
+		drop = STOP_SIGNALS;
+	else if (STOP_SIGNALS & SIGMASK(signo))
+		drop = SIGMASK(SIGCONT);
+	else
+		return;
+	sigqueue_flush(&p->pending, drop);
+	list_for_each(t, &p->threads, siblings)
+		sigqueue_flush(&t->sig.pending, drop);
+	if (signo != SIGCONT || !p->stop_signal)
+		return;
+	p->stop_signal = 0;
+	p->cont_pending = true;
+	/* The parent hears of it from a thread of the process: here an interrupt may be the sender. */
+	list_first(&p->threads, struct thread, siblings)->sig.notify_cont = true;
+	list_for_each(t, &p->threads, siblings)
+		wake_thread(t, BIT(THREAD_STOPPED));
+}
+
+/* Makes a thread look at a signal that was queued for t, or for all of p.  Caller holds both locks. */
+static void
+wake_target(struct process *p, struct thread *t, int signo)
+{
+	struct thread *i, *chosen = NULL;
+
+	if (signo == SIGKILL) {
+		p->stop_signal = 0;
+		list_for_each(i, &p->threads, siblings)
+			wake_thread(i, WAKE_KILL);
+		return;
+	}
+	if (t) {
+		if (!(t->sig.mask & SIGMASK(signo)))
+			wake_thread(t, WAKE_SIGNAL);
+		return;
+	}
+	list_for_each(i, &p->threads, siblings) {
+		if ((i->sig.mask & SIGMASK(signo)) || i->state == THREAD_DEAD)
+			continue;
+		if (!chosen)
+			chosen = i;
+		if (!(READ_ONCE(i->work) & WORK_SIGNAL)) {
+			chosen = i;
+			break;
+		}
+	}
+	if (chosen)
+		wake_thread(chosen, WAKE_SIGNAL);
+}
+
+/* t NULL: to any thread.  e: the entry to use, else one is allocated. */
+static int
+send(struct process *p, struct thread *t, const struct siginfo *info, struct sigqueue_entry *e)
+{
+	int signo = info->signo, err = 0;
+	irqstate_t s;
+	bool taken = tree_lock(&s), queued = false;
+	struct sighand *sh = p->sighand;
+
+	if (p->state != PROCESS_ALIVE || !sh || list_empty(&p->threads))
+		goto out;
+	spin_lock(&sh->lock);
+	if (!p->exiting) {
+		struct thread *judge = t ? t : list_first(&p->threads, struct thread, siblings);
+		struct sigqueue *q = t ? &t->sig.pending : &p->pending;
+
+		job_control(p, signo);
+		if (!is_ignored(p, judge, signo)) {
+			if (e)
+				queued = sigqueue_add_entry(q, e);
+			else
+				err = sigqueue_add(q, info, p->rlimit[RLIMIT_SIGPENDING].cur);
+			if (!err)
+				wake_target(p, t, signo);
+		}
+	}
+	spin_unlock(&sh->lock);
+	if (unlikely(!list_empty(&signal_arrival.waiters)))
+		wake_all(&signal_arrival);
+out:
+	tree_unlock(taken, s);
+	return e ? queued : err;
+}
+
+int
+signal_queue_thread(struct thread *t, const struct siginfo *info)
+{
+	return send(t->process, t, info, NULL);
+}
+
+int
+signal_queue_process(struct process *p, const struct siginfo *info)
+{
+	return send(p, NULL, info, NULL);
+}
+
+void
+signal_send_thread(struct thread *t, const struct siginfo *info)
+{
+	(void)send(t->process, t, info, NULL);
+}
+
+void
+signal_send_process(struct process *p, const struct siginfo *info)
+{
+	(void)send(p, NULL, info, NULL);
+}
+
+bool
+signal_send_entry(struct process *p, struct thread *t, struct sigqueue_entry *e)
+{
+	return send(p, t, &e->info, e);
+}
+
+void
+signal_cancel_entry(struct process *p, struct sigqueue_entry *e)
+{
+	irqstate_t s = spin_lock_irq(&p->sighand->lock);
+
+	sigqueue_remove_entry(e);
+	spin_unlock_irq(&p->sighand->lock, s);
+}
+
+void
+signal_send_kernel(struct process *p, int signo)
+{
+	struct siginfo info = {.signo = signo, .code = SI_KERNEL};
+
+	(void)send(p, NULL, &info, NULL);
+}
+
+int
+signal_send_group(int pgid, int signo)
+{
+	struct process *p;
+	irqstate_t s;
+	bool taken = tree_lock(&s);
+	int err = -ESRCH;
+
+	for_each_in_group (p, pgid) {
+		signal_send_kernel(p, signo);
+		err = 0;
+	}
+	tree_unlock(taken, s);
+	return err;
+}
+
+void
+signal_fault(int signo, int code, uint64_t addr)
+{
+	struct thread *t = current;
+	struct process *p = t->process;
+	struct siginfo info = {.signo = signo, .code = code};
+	irqstate_t s = spin_lock_irq(&p->sighand->lock);
+	struct sigaction *act = &p->sighand->action[signo - 1];
+
+	info.fault.addr = addr;
+	if (act->handler == SIG_IGN || (t->sig.mask & SIGMASK(signo))) {
+		act->handler = SIG_DFL;
+		t->sig.mask &= ~SIGMASK(signo);
+	}
+	if (act->handler == SIG_DFL)
+		t->sig.forced |= SIGMASK(signo);
+	(void)!sigqueue_add(&t->sig.pending, &info, RLIM_INFINITY);
+	__atomic_fetch_or(&t->work, WORK_SIGNAL, __ATOMIC_SEQ_CST);
+	spin_unlock_irq(&p->sighand->lock, s);
+}
+
+/* ---- Group stop ------------------------------------------------------------------------------- */
+
+bool
+signal_group_orphaned(int pgid, const struct process *except)
+{
+	struct process *p;
+
+	assert(spin_held(&process_lock));
+	for_each_in_group (p, pgid) {
+		if (p == except || p->state != PROCESS_ALIVE || !p->parent ||
+		    p->parent == init_process)
+			continue;
+		if (p->parent->pgid != pgid && p->parent->sid == p->sid)
+			return false;
+	}
+	return true;
+}
+
+static bool
+all_stopped(const struct process *p, const struct thread *except)
+{
+	struct thread *t;
+
+	list_for_each(t, &p->threads, siblings) {
+		if (t != except && t->state != THREAD_DEAD && !t->sig.stopped)
+			return false;
+	}
+	return true;
+}
+
+/* Starts a group stop by signo, unless the process is being killed.  No locks held. */
+static void
+group_stop(struct process *p, int signo)
+{
+	struct thread *t;
+	irqstate_t s = spin_lock_irq(&process_lock);
+
+	if (signo != SIGSTOP && signal_group_orphaned(p->pgid, NULL)) {
+		spin_unlock_irq(&process_lock, s);
+		return;
+	}
+	spin_lock(&p->sighand->lock);
+	/* A SIGCONT or SIGKILL that came since the stop was dequeued wins. */
+	if (!p->stop_signal && !p->exiting && !current->sig.die &&
+	    !((p->pending.set | current->sig.pending.set) &
+	      (SIGMASK(SIGKILL) | SIGMASK(SIGCONT)))) {
+		p->stop_signal = signo;
+		p->stop_reported = true; /* not yet to be reported: threads still run */
+		p->cont_pending = false;
+		list_for_each(t, &p->threads, siblings) {
+			t->sig.stopped = false;
+			wake_thread(t, WAKE_SIGNAL);
+		}
+	}
+	spin_unlock(&p->sighand->lock);
+	spin_unlock_irq(&process_lock, s);
+}
+
+/* The current thread takes part in the group stop and sleeps until it ends.  No locks held. */
+static void
+join_stop(struct process *p, struct thread *t)
+{
+	for (;;) {
+		irqstate_t s = spin_lock_irq(&process_lock);
+		bool complete;
+
+		spin_lock(&p->sighand->lock);
+		if (!p->stop_signal || p->exiting || t->sig.die) {
+			t->sig.stopped = false;
+			spin_unlock(&p->sighand->lock);
+			spin_unlock_irq(&process_lock, s);
+			return;
+		}
+		complete = !t->sig.stopped && all_stopped(p, t);
+		t->sig.stopped = true;
+		__atomic_store_n(&t->state, THREAD_STOPPED, __ATOMIC_SEQ_CST);
+		spin_unlock(&p->sighand->lock);
+		if (complete) {
+			p->stop_reported = false;
+			process_notify_stop(p, CLD_STOPPED);
+		}
+		spin_unlock_irq(&process_lock, s);
+		schedule();
+	}
+}
+
+static void
+notify_continued(struct process *p, struct thread *t)
+{
+	irqstate_t s = spin_lock_irq(&process_lock);
+
+	t->sig.notify_cont = false;
+	process_notify_stop(p, CLD_CONTINUED);
+	spin_unlock_irq(&process_lock, s);
+}
+
+/* ---- Delivery --------------------------------------------------------------------------------- */
+
+bool
+signal_pending(void)
+{
+	return READ_ONCE(current->work) & WORK_SIGNAL;
+}
+
+bool
+signal_killed(void)
+{
+	struct thread *t = current;
+	struct process *p = t->process;
+
+	if (!(READ_ONCE(t->work) & WORK_SIGNAL) || !p)
+		return false;
+	return READ_ONCE(t->sig.die) || READ_ONCE(p->exiting) ||
+	       ((READ_ONCE(t->sig.pending.set) | READ_ONCE(p->pending.set)) & SIGMASK(SIGKILL));
+}
+
+bool
+signal_ignored_or_blocked(int signo)
+{
+	struct thread *t = current;
+
+	return (t->sig.mask & SIGMASK(signo)) ||
+	       t->process->sighand->action[signo - 1].handler == SIG_IGN;
+}
+
+int
+signal_dequeue(sigset_t set, struct siginfo *out)
+{
+	struct thread *t = current;
+	struct process *p = t->process;
+	irqstate_t s = spin_lock_irq(&p->sighand->lock);
+	int signo = sigqueue_take(&t->sig.pending, set, out);
+
+	if (!signo)
+		signo = sigqueue_take(&p->pending, set, out);
+	recalculate(p, t);
+	spin_unlock_irq(&p->sighand->lock, s);
+	return signo;
+}
+
+sigset_t
+signal_pending_set(void)
+{
+	struct thread *t = current;
+
+	return READ_ONCE(t->sig.pending.set) | READ_ONCE(t->process->pending.set);
+}
+
+/*
+ * Takes signals and does their default actions until one has a handler (its number, with *act) or
+ * none is left (0).  Does not return if the thread or the process is to end.
+ */
+static int
+next_handler(struct siginfo *info, struct sigaction *act)
+{
+	struct thread *t = current;
+	struct process *p = t->process;
+	struct sighand *sh = p->sighand;
+
+	for (;;) {
+		irqstate_t s = spin_lock_irq(&sh->lock);
+		sigset_t set = ~t->sig.mask;
+		bool forced;
+		int signo;
+
+		if (unlikely(p->exiting || t->sig.die)) {
+			spin_unlock_irq(&sh->lock, s);
+			thread_exit(p->exit_status);
+		}
+		if (unlikely(t->sig.notify_cont)) {
+			spin_unlock_irq(&sh->lock, s);
+			notify_continued(p, t);
+			continue;
+		}
+		if (unlikely(p->stop_signal)) {
+			spin_unlock_irq(&sh->lock, s);
+			join_stop(p, t);
+			continue;
+		}
+		signo = sigqueue_take(&t->sig.pending, set, info);
+		if (!signo)
+			signo = sigqueue_take(&p->pending, set, info);
+		recalculate(p, t);
+		if (!signo) {
+			spin_unlock_irq(&sh->lock, s);
+			return 0;
+		}
+		*act = sh->action[signo - 1];
+		forced = t->sig.forced & SIGMASK(signo);
+		t->sig.forced &= ~SIGMASK(signo);
+		if (act->handler > SIG_IGN && (act->flags & SA_RESETHAND))
+			sh->action[signo - 1].handler = SIG_DFL;
+		spin_unlock_irq(&sh->lock, s);
+
+		if (act->handler > SIG_IGN)
+			return signo;
+		if (action_ignores(act, signo) || (p == init_process && !forced))
+			continue;
+		if (STOP_SIGNALS & SIGMASK(signo)) {
+			group_stop(p, signo);
+			continue;
+		}
+		/*
+		 * Signals whose default is to dump core only terminate: no core file is written, so
+		 * the status does not have the bit that says so.
+		 */
+		process_exit(signo);
+	}
+}
+
+/* What an interrupted call returns if a handler runs; or makes it run again after it. */
+static void
+finish_call(struct trapframe *tf, const struct sigaction *act)
+{
+	if (tf_syscall(tf) == UINT64_MAX)
+		return;
+	switch (tf_result(tf)) {
+	case -ERESTARTSYS:
+		if (act->flags & SA_RESTART) {
+			tf_restart_syscall(tf, tf_syscall(tf));
+			break;
+		}
+		/* fall through */
+	case -ERESTARTNOHAND:
+	case -ERESTARTBLOCK:
+		tf_set_result(tf, -EINTR);
+	}
+	tf_forget_syscall(tf);
+}
+
+/* No handler runs: an interrupted call goes on as if nothing had happened. */
+static void
+restart_call(struct trapframe *tf)
+{
+	if (tf_syscall(tf) == UINT64_MAX)
+		return;
+	switch (tf_result(tf)) {
+	case -ERESTARTSYS:
+	case -ERESTARTNOHAND:
+		tf_restart_syscall(tf, tf_syscall(tf));
+		tf_forget_syscall(tf);
+		break;
+	case -ERESTARTBLOCK:
+		tf_restart_syscall(tf, SYS_restart_syscall);
+		tf_forget_syscall(tf);
+	}
+}
+
+/* The user stack has no room for a frame: SIGSEGV, or death if that was what had to be delivered. */
+static void
+frame_failed(struct thread *t, int signo)
+{
+	struct sighand *sh = t->process->sighand;
+
+	if (signo == SIGSEGV) {
+		irqstate_t s = spin_lock_irq(&sh->lock);
+
+		sh->action[SIGSEGV - 1].handler = SIG_DFL;
+		spin_unlock_irq(&sh->lock, s);
+	}
+	signal_fault(SIGSEGV, SI_KERNEL, 0);
+}
+
+static void
+run_handler(struct trapframe *tf, int signo, const struct sigaction *act,
+	    const struct siginfo *info)
+{
+	struct thread *t = current;
+	sigset_t old = t->sig.restore_mask ? t->sig.saved_mask : t->sig.mask;
+	bool on_altstack = (act->flags & SA_ONSTACK) && !signal_altstack_state(tf_sp(tf));
+	sigset_t mask = t->sig.mask | act->mask;
+
+	finish_call(tf, act);
+	if (arch_signal_frame(tf, act, info, old, on_altstack) < 0) {
+		frame_failed(t, signo);
+		return;
+	}
+	t->sig.restore_mask = false;
+	if (t->sig.altstack.flags & (int32_t)SS_AUTODISARM)
+		t->sig.altstack = (struct sigstack){.flags = SS_DISABLE};
+	if (!(act->flags & SA_NODEFER))
+		mask |= SIGMASK(signo);
+	signal_set_mask(mask);
+}
+
+void
+signal_deliver(struct trapframe *tf)
+{
+	struct siginfo info;
+	struct sigaction act;
+	bool handled = false;
+	int signo;
+
+	while ((signo = next_handler(&info, &act))) {
+		run_handler(tf, signo, &act, &info);
+		handled = true;
+	}
+	if (!handled)
+		restart_call(tf);
+	signal_restore_user_mask();
+}
+
+/* ---- Masks and the alternate stack ------------------------------------------------------------ */
+
+/* Signals of `which` that wait for any thread of p: the current one will not take them. */
+static void
+retarget(struct process *p, sigset_t which)
+{
+	struct thread *t, *self = current;
+	irqstate_t s;
+	bool taken = tree_lock(&s);
+
+	spin_lock(&p->sighand->lock);
+	which &= p->pending.set;
+	list_for_each(t, &p->threads, siblings) {
+		if (t != self && (which & ~t->sig.mask)) {
+			wake_thread(t, WAKE_SIGNAL);
+			which &= t->sig.mask;
+		}
+	}
+	spin_unlock(&p->sighand->lock);
+	tree_unlock(taken, s);
+}
+
+void
+signal_set_mask(sigset_t mask)
+{
+	struct thread *t = current;
+	struct process *p = t->process;
+	sigset_t newly;
+	irqstate_t s;
+
+	mask &= ~UNBLOCKABLE;
+	s = spin_lock_irq(&p->sighand->lock);
+	newly = mask & ~t->sig.mask & p->pending.set;
+	t->sig.mask = mask;
+	recalculate(p, t);
+	spin_unlock_irq(&p->sighand->lock, s);
+	if (unlikely(newly && READ_ONCE(p->nthreads) > 1))
+		retarget(p, newly);
+}
+
+int
+signal_set_user_mask(uaddr_t mask, size_t size)
+{
+	struct thread *t = current;
+	sigset_t set;
+	int err;
+
+	if (!mask.v)
+		return 0;
+	if (size != sizeof(set))
+		return -EINVAL;
+	err = get_user(&set, mask);
+	if (err < 0)
+		return err;
+	t->sig.saved_mask = t->sig.mask;
+	t->sig.restore_mask = true;
+	signal_set_mask(set);
+	return 0;
+}
+
+void
+signal_restore_user_mask(void)
+{
+	struct thread *t = current;
+
+	if (t->sig.restore_mask) {
+		t->sig.restore_mask = false;
+		signal_set_mask(t->sig.saved_mask);
+	}
+}
+
+int
+signal_altstack_state(uint64_t sp)
+{
+	const struct sigstack *a = &current->sig.altstack;
+
+	if (!a->size)
+		return SS_DISABLE;
+	/* One that disarms itself is never in use: it is not there while a handler runs on it. */
+	if (a->flags & (int32_t)SS_AUTODISARM)
+		return 0;
+	return sp > a->sp && sp - a->sp <= a->size ? SS_ONSTACK : 0;
+}
+
+int
+signal_set_altstack(const struct sigstack *ss, uint64_t sp)
+{
+	struct sigstack *a = &current->sig.altstack;
+	unsigned mode = (unsigned)ss->flags & ~SS_AUTODISARM;
+
+	if (signal_altstack_state(sp) == SS_ONSTACK)
+		return -EPERM;
+	if (mode != SS_DISABLE && mode != SS_ONSTACK && mode != 0)
+		return -EINVAL;
+	if (mode == SS_DISABLE) {
+		*a = (struct sigstack){.flags = ss->flags};
+		return 0;
+	}
+	if (ss->size < MINSIGSTKSZ)
+		return -ENOMEM;
+	*a = (struct sigstack){.sp = ss->sp, .flags = ss->flags, .size = ss->size};
+	return 0;
+}
+
+/* ---- Dispositions ----------------------------------------------------------------------------- */
+
+int
+signal_action(int signo, const struct sigaction *act, struct sigaction *old)
+{
+	struct process *p = current->process;
+	struct sigaction *a;
+	struct thread *t;
+	bool flush;
+	irqstate_t s;
+
+	if (signo < 1 || signo > NSIG || (act && (UNBLOCKABLE & SIGMASK(signo))))
+		return -EINVAL;
+	flush = act && action_ignores(act, signo);
+	a = &p->sighand->action[signo - 1];
+	s = arch_irq_save();
+	if (flush)
+		spin_lock(&process_lock);
+	spin_lock(&p->sighand->lock);
+	if (old)
+		*old = *a;
+	if (act) {
+		*a = *act;
+		a->mask &= ~UNBLOCKABLE;
+	}
+	if (flush) {
+		/* POSIX: ignoring a signal drops it if it is pending, blocked or not. */
+		sigqueue_flush(&p->pending, SIGMASK(signo));
+		list_for_each(t, &p->threads, siblings)
+			sigqueue_flush(&t->sig.pending, SIGMASK(signo));
+	}
+	spin_unlock(&p->sighand->lock);
+	if (flush)
+		spin_unlock(&process_lock);
+	arch_irq_restore(s);
+	return 0;
+}
+
+/* ---- Fork, exec, exit ------------------------------------------------------------------------- */
+
+void
+signal_thread_init(struct thread *t, const struct thread *parent)
+{
+	t->sig = (struct thread_signals){.mask = parent ? parent->sig.mask : 0};
+	t->sig.altstack.flags = SS_DISABLE;
+	sigqueue_init(&t->sig.pending);
+}
+
+void
+signal_exec(struct process *p)
+{
+	irqstate_t s = spin_lock_irq(&p->sighand->lock);
+
+	for (int i = 0; i < NSIG; i++) {
+		struct sigaction *a = &p->sighand->action[i];
+
+		*a = (struct sigaction){.handler = a->handler == SIG_IGN ? SIG_IGN : SIG_DFL};
+	}
+	current->sig.altstack = (struct sigstack){.flags = SS_DISABLE};
+	current->sig.forced = 0;
+	spin_unlock_irq(&p->sighand->lock, s);
+}
+
+void
+signal_thread_exit(struct thread *t)
+{
+	struct process *p = t->process;
+	irqstate_t s;
+	bool taken, complete;
+
+	/* From here on the thread takes no signal. */
+	t->sig.mask = ~UNBLOCKABLE;
+	if (READ_ONCE(p->nthreads) > 1 && p->pending.set)
+		retarget(p, ~0ull);
+	taken = tree_lock(&s);
+	spin_lock(&p->sighand->lock);
+	sigqueue_flush(&t->sig.pending, ~0ull);
+	complete = p->stop_signal && !t->sig.stopped && p->nthreads > 1 && all_stopped(p, t);
+	t->sig.stopped = true;
+	spin_unlock(&p->sighand->lock);
+	if (complete) {
+		p->stop_reported = false;
+		process_notify_stop(p, CLD_STOPPED);
+	}
+	tree_unlock(taken, s);
+}
+
+void
+signal_process_exit(struct process *p)
+{
+	irqstate_t s = spin_lock_irq(&p->sighand->lock);
+
+	sigqueue_flush(&p->pending, ~0ull);
+	spin_unlock_irq(&p->sighand->lock, s);
+}
+
+void
+signal_kill_threads(struct process *p, struct thread *except)
+{
+	struct thread *t;
+
+	assert(spin_held(&process_lock));
+	spin_lock(&p->sighand->lock);
+	p->stop_signal = 0;
+	list_for_each(t, &p->threads, siblings) {
+		if (t == except)
+			continue;
+		t->sig.die = true;
+		wake_thread(t, WAKE_KILL);
+	}
+	spin_unlock(&p->sighand->lock);
+}
