@@ -1,11 +1,104 @@
 /*
- * What else changes areas that are there: mremap, madvise, mlock.
+ * What else changes areas that are there: mprotect, mremap, madvise, mlock.
  */
 #include "kernel/errno.h"
 #include "kernel/fs/vfs.h"
 #include "kernel/mm/area.h"
 #include "kernel/mm/mman.h"
 #include "kernel/proc/process.h"
+
+/* ---- mprotect --------------------------------------------------------------------------------- */
+
+struct protect {
+	unsigned prot;
+	bool private;
+	bool changed;
+};
+
+/* A page of a private area that is not its own alone stays read-only: a write must fault. */
+static pte_t
+protect_pte(void *arg, unused uint64_t va, pte_t old)
+{
+	struct protect *p = arg;
+	unsigned prot = p->prot | PROT_USER;
+	pte_t e;
+
+	if (p->private && (prot & PROT_WRITE) && !(pte_prot(old) & PROT_WRITE))
+		prot = (prot & ~PROT_WRITE) | PROT_READ;
+	e = pte_with_prot(old, prot);
+	if (!pte_equal(e, old))
+		p->changed = true;
+	return e;
+}
+
+static void
+protect_area(struct vm *vm, struct vma *a, unsigned prot)
+{
+	struct protect p = {.prot = prot, .private = !(a->flags & VMA_SHARED)};
+
+	a->prot = prot;
+	arch_pt_update(&vm->pt, a->start, a->end, protect_pte, &p);
+	if (p.changed)
+		arch_tlb_flush(&vm->pt, a->start, a->end);
+}
+
+/* May area a get prot?  0 or -errno. */
+static int
+check_protect(struct vm *vm, const struct vma *a, uint64_t npages, unsigned prot)
+{
+	int err = vm_check_wx(vm, a->prot, prot);
+
+	if (err)
+		return err;
+	if (prot & ~a->max_prot)
+		return -EACCES;
+	if (vma_is_private_writable(prot, a->flags) && !vma_is_private_writable(a->prot, a->flags)) {
+		vm->total_pages -= npages; /* they are counted already */
+		err = vm_check_limits(vm, npages, prot, a->flags);
+		vm->total_pages += npages;
+	}
+	return err;
+}
+
+int
+vm_mprotect(struct vm *vm, uint64_t addr, uint64_t length, unsigned prot)
+{
+	struct vma *dead = NULL;
+	uint64_t end = addr + ALIGN_UP(length, PAGE_SIZE), at = addr;
+	int err = 0;
+
+	if (!IS_ALIGNED(addr, PAGE_SIZE))
+		return -EINVAL;
+	if (length == 0)
+		return 0;
+	if (end <= addr)
+		return -ENOMEM;
+	if (prot & ~PROT_ACCESS)
+		return -EINVAL;
+	mutex_lock(&vm->lock);
+	/* As Linux: what lies before a hole or a refusal stays changed. */
+	while (at < end && err == 0) {
+		struct vma *a = vm_find(vm, at);
+		uint64_t stop;
+
+		if (a == NULL || a->start > at) {
+			err = -ENOMEM;
+			break;
+		}
+		stop = MIN(a->end, end);
+		err = check_protect(vm, a, (stop - at) >> PAGE_SHIFT, prot);
+		if (err == 0 && a->prot != prot) {
+			err = vm_split_range(vm, at, stop);
+			if (err == 0)
+				protect_area(vm, vm->areas[vm_index(vm, at)], prot);
+		}
+		at = stop;
+	}
+	vm_merge_range(vm, addr, at, &dead);
+	mutex_unlock(&vm->lock);
+	vma_free_list(dead);
+	return err;
+}
 
 /* ---- mremap ----------------------------------------------------------------------------------- */
 

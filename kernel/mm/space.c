@@ -132,7 +132,7 @@ vm_next(struct vm *vm)
 
 /* Unmaps the pages of inode from number `first` on. */
 static void
-forget_in(struct vm *vm, struct inode *inode, uint64_t first)
+unmap_file_in(struct vm *vm, struct inode *inode, uint64_t first)
 {
 	struct tlb_batch batch;
 
@@ -156,14 +156,14 @@ forget_in(struct vm *vm, struct inode *inode, uint64_t first)
 }
 
 void
-vm_forget_file(struct inode *inode, uint64_t first)
+vm_unmap_file_range(struct inode *inode, uint64_t from)
 {
 	/* An area that is made later finds the new size, which was written before. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (__atomic_load_n(&inode->mapped, __ATOMIC_SEQ_CST) == 0)
 		return;
 	for (struct vm *vm = vm_next(NULL); vm != NULL; vm = vm_next(vm))
-		forget_in(vm, inode, first);
+		unmap_file_in(vm, inode, from >> PAGE_SHIFT);
 }
 
 /* ---- fork ------------------------------------------------------------------------------------- */

@@ -128,10 +128,10 @@ must_use int vm_fault(struct vm *vm, uint64_t addr, unsigned access, int *signo,
 struct vma *vm_find(struct vm *vm, uint64_t addr);
 
 /*
- * Takes every page of the file's from page number `first` on out of all address spaces, private copies
+ * Takes the file's pages from byte `from` (page-aligned) on out of all address spaces, private copies
  * too: when a file shrinks.  The size must have been lowered before; may be called with inode->lock.
  */
-void vm_forget_file(struct inode *inode, uint64_t first);
+void vm_unmap_file_range(struct inode *inode, uint64_t from);
 
 /* ---- For /proc ---- */
 /* A copy of the first area that ends above addr, its file referenced (the caller puts it).  0 or
