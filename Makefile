@@ -119,8 +119,8 @@ $(B)/%.o: %.S $(B)/offsets.h $(B)/flags
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(AFLAGS) -MMD -MP -c -o $@ $<
 
-# Two links. The first has an empty symbol table; its text symbols fill the table of the second, which
-# must not have moved them (the table lies behind all text).
+# Two links. The first has an empty symbol table; its text symbols fill the table of the second,
+# which must not have moved them (the table lies behind all text).
 $(B)/ksyms0.S: grade/ksyms.py
 	@mkdir -p $(@D)
 	$(Q)$(PYTHON) -m grade.ksyms </dev/null > $@
@@ -148,15 +148,16 @@ $(B)/rampart: $(B)/rampart.sym
 
 # ---- Userland ---------------------------------------------------------------------------------
 
-# Ordinary programs, linked with the toolchain's libc: user/NAME/*.c is /bin/NAME, each user/test/NAME.c
-# is /bin/test-NAME, user/attack/*.c together are /bin/attack. One file user/bench/hello.c is
-# /bin/bench-hello, the smallest program, which bench starts.
+# Ordinary programs, linked with the toolchain's libc: user/NAME/*.c is /bin/NAME (user/init is
+# /init), each user/test/NAME.c is /bin/test-NAME, user/attack/*.c together are /bin/attack. Only
+# user/bench/hello.c is a program of its own, the smallest: bench starts it as /bin/bench-hello.
 CFLAGS_USER := -std=gnu11 -O2 -g -static -pthread -I. -Wall -Wextra -Werror \
 	-ffile-prefix-map=$(CURDIR)=. -Wl,--build-id=none $(EXTRA_CFLAGS_USER)
 
 UDIRS	:= $(filter-out test,$(sort $(patsubst user/%/,%,$(dir $(wildcard user/*/*.c)))))
 UTESTS	:= $(sort $(patsubst user/test/%.c,test-%,$(wildcard user/test/*.c)))
-UPROGS	:= $(addprefix $(B)/user/,$(UDIRS) $(UTESTS) $(if $(wildcard user/bench/hello.c),bench-hello))
+UHELLO	:= $(if $(wildcard user/bench/hello.c),bench-hello)
+UPROGS	:= $(addprefix $(B)/user/,$(UDIRS) $(UTESTS) $(UHELLO))
 USRC	= $(filter-out user/bench/hello.c,$(wildcard user/$*/*.c))
 
 $(B)/user/flags: FORCE
@@ -239,7 +240,8 @@ linux: ## fetch the Linux kernel that bench compares with (by apt, unpacked and 
 
 # In a starter directory the file .lab names the lab.
 LAB	?= $(shell cat .lab 2>/dev/null)
-need-lab = $(if $(LAB),,$(error which lab? LAB=NAME, one of: $(notdir $(patsubst %/,%,$(dir $(wildcard labs/*/lab.toml))))))
+LABS	:= $(notdir $(patsubst %/,%,$(dir $(wildcard labs/*/lab.toml))))
+need-lab = $(if $(LAB),,$(error which lab? LAB=NAME, one of: $(LABS)))
 
 lab: ## make the starter of LAB=... in the new directory DEST=...
 	$(need-lab)$(if $(DEST),,$(error where to? DEST=directory))
@@ -268,6 +270,6 @@ clean: ## remove everything that was built (a fetched Linux kernel too)
 
 help: ## this list
 	@echo 'make VERB [VARIABLE=value ...]'
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)$$/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
-	@echo 'variables (now): ARCH=$(ARCH) SMP=$(SMP) MEM=$(MEM) V=$(V) RELEASE=$(RELEASE) CC=$(CC)'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)$$/  \1\t\2/p' Makefile | expand -t 16
+	@echo 'variables: ARCH=$(ARCH) SMP=$(SMP) MEM=$(MEM) V=$(V) RELEASE=$(RELEASE) CC=$(CC)'
 	@echo '  CMDLINE=words for the kernel, "-- COMMAND" for init    INITRD=$(INITRD)'

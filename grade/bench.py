@@ -1,9 +1,9 @@
-"""`make bench`: one initramfs on Rampart and on Debian's Linux kernel in the same QEMU, side by side.
+"""`make bench`: one initramfs on Rampart and on Debian's Linux kernel in the same QEMU.
 
 The figures to steer by are guest instructions: under -icount a guest nanosecond is one instruction,
 whatever the host is doing. Rows that copy or clear pages are also worth a look at the wall clock,
-because there one `rep` iteration counts as an instruction. Wall clock comes from a second run without
--icount, and the time to a shell prompt from boots of their own.
+because there one `rep` iteration counts as an instruction. Wall clock comes from a second run
+without -icount, and the time to a shell prompt from boots of their own.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def run(command: list[str]) -> str:
         )
     except subprocess.TimeoutExpired as late:
         said = (late.stdout or b"").decode(errors="replace")
-        raise BenchError(f"no end after {LIMIT} s; the console's last words:\n{said[-600:]}") from late
+        raise BenchError(f"no end after {LIMIT} s:\n{said[-600:]}") from late
     text = done.stdout.decode(errors="replace")
     if done.returncode:
         raise BenchError(f"QEMU ended with {done.returncode}:\n{done.stderr.decode()[-600:]}")
@@ -108,12 +108,13 @@ def boot_seconds(command: list[str]) -> float:
     said = b""
     try:
         while not PROMPT.search(said):
-            left = start + LIMIT - time.monotonic()
-            if left <= 0 or not select.select([guest.stdout], [], [], left)[0]:
-                raise BenchError(f"no prompt after {LIMIT} s:\n{said[-600:].decode(errors='replace')}")
-            chunk = os.read(guest.stdout.fileno(), 4096)
+            left = max(0, start + LIMIT - time.monotonic())
+            ready = select.select([guest.stdout], [], [], left)[0]
+            chunk = os.read(guest.stdout.fileno(), 4096) if ready else b""
             if not chunk:
-                raise BenchError(f"no prompt:\n{said[-600:].decode(errors='replace')}")
+                why = "the guest ended" if ready else f"{LIMIT} s passed"
+                last = said[-600:].decode(errors="replace")
+                raise BenchError(f"{why} without a shell prompt:\n{last}")
             said += chunk
         return time.monotonic() - start
     finally:
@@ -199,7 +200,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--arch", default="x86_64", choices=sorted(MACHINES))
     parser.add_argument("--kernel", type=Path, help="instead of build/ARCH/rampart")
     parser.add_argument("--initrd", type=Path, help="instead of build/ARCH/initrd.cpio")
-    parser.add_argument("--cmdline", default="", help="more words for Rampart, such as harden=-smap")
+    parser.add_argument("--cmdline", default="", help="for Rampart: harden=-smap and the like")
     parser.add_argument("--only", choices=("rampart", "linux"))
     parser.add_argument("--pti-off", action="store_true", help="a second Linux column")
     parser.add_argument("--no-wall", action="store_true", help="instructions only")

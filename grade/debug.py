@@ -1,7 +1,7 @@
 """`make gdb`: gdb on a guest that is stopped before its first instruction.
 
-Joins the guest of a `make run DEBUG=1` in another terminal if there is one; else starts its own, with
-the console in a file. .gdbinit brings symbols and the rp- commands.
+Joins the guest of a `make run DEBUG=1` in another terminal if there is one; else starts its own,
+with the console in a file. .gdbinit brings symbols and the rp- commands.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Debian's Linux kernel, to run beside Rampart: fetched by apt, unpacked, never installed.
 
-Only when asked for (`make linux`, and `make bench` or a comparing test that finds none). The image is
-kept in build/linux/ARCH/vmlinuz with its version beside it.
+Only when asked for (`make linux`, and `make bench` or a comparing test that finds none). The image
+is kept in build/linux/ARCH/vmlinuz with its version beside it.
 """
 
 from __future__ import annotations
@@ -95,7 +95,8 @@ def _run(command: list[str], arch: str, folder: str) -> None:
             command, cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=False
         )
     except subprocess.TimeoutExpired as late:
-        raise FetchError(f"{' '.join(command)}: no end after {SECONDS} s. {_by_hand(arch)}") from late
+        why = f"{' '.join(command)}: no end after {SECONDS} s. {_by_hand(arch)}"
+        raise FetchError(why) from late
     if done.returncode:
         why = done.stderr.strip() or done.stdout.strip()
         raise FetchError(f"{' '.join(command)} failed:\n{why}\n{_by_hand(arch)}")

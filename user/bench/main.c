@@ -1,7 +1,7 @@
 /*
- * /bin/bench: the cost of the kernel's operations as a program sees them, row by row in the manner of
- * lmbench. Each row prints `bench NAME NANOSECONDS`, the time of one operation: the least of some
- * repetitions, after a warm-up. Under QEMU's -icount a nanosecond is one guest instruction.
+ * /bin/bench: the cost of the kernel's operations as a program sees them, row by row in the manner
+ * of lmbench. Each row prints `bench NAME NANOSECONDS`, the time of one operation: the least of
+ * some repetitions, after a warm-up. Under QEMU's -icount a nanosecond is one guest instruction.
  *
  * An ordinary Linux program: grade/bench.py runs the same file on Rampart and on Debian's kernel.
  */

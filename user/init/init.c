@@ -60,7 +60,8 @@ say(const char *format, ...)
  * reason to stop; optional ones are not even mentioned.
  */
 static void
-mount_at(const char *type, const char *where, const char *options, unsigned long flags, bool optional)
+mount_at(const char *type, const char *where, const char *options, unsigned long flags,
+	 bool optional)
 {
 	if (mkdir(where, 0755) < 0 && errno != EEXIST)
 		say("init: cannot make %s: %s", where, strerror(errno));
@@ -78,8 +79,8 @@ mount_all(void)
 }
 
 /*
- * Standard input, output and error on the console. A kernel opens them for us if the initramfs holds
- * /dev/console; devtmpfs may bring it only now.
+ * Standard input, output and error on the console. A kernel opens them for us if the initramfs
+ * holds /dev/console; devtmpfs may bring it only now.
  */
 static void
 open_console(void)
