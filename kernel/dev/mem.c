@@ -67,25 +67,12 @@ full_write(struct file *f unused, struct uio *u unused, uint64_t *pos unused)
 	return -ENOSPC;
 }
 
-/* A private mapping is anonymous memory; a shared one is a nameless file of its own. */
+/* Memory without a file: the VM gives a shared mapping a nameless one of its own. */
 static int
-zero_mmap(struct file *f, struct vma *vma)
+zero_mmap(struct file *f unused, struct vma *vma)
 {
-	struct file *shared;
-	int err;
-
-	if (!(vma->flags & VMA_SHARED)) {
-		vma->file = NULL;
-		vma->offset = 0;
-		file_put(f);
-		return 0;
-	}
-	err = shmem_file_create(vma->end - vma->start, &shared);
-	if (err)
-		return err;
-	vma->file = shared;
+	vma->file = NULL;
 	vma->offset = 0;
-	file_put(f);
 	return 0;
 }
 
@@ -140,6 +127,7 @@ kmsg_open(struct inode *inode unused, struct file *f)
 {
 	if ((f->mode & FILE_READ) && !capable())
 		return -EPERM;
+	f->mode &= ~FILE_STREAM; /* readers have a position */
 	return 0;
 }
 
