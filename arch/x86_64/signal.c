@@ -65,6 +65,13 @@ fpu_frame_size(void)
 	return x86_fpu_mask ? x86_fpu_size + sizeof(uint32_t) : FXSAVE_SIZE;
 }
 
+uint64_t
+arch_signal_frame_size(void)
+{
+	/* What alignment and the red zone may take comes on top. */
+	return sizeof(struct sigframe) + fpu_frame_size() + 64 + 16 + RED_ZONE;
+}
+
 /* Writes the live FPU state to at.  0 or -EFAULT. */
 static int
 fpu_to_user(struct thread *t, uaddr_t at)

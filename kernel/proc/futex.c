@@ -248,9 +248,11 @@ word_lock(uaddr_t addr, bool write, uint32_t **out)
 	for (;;) {
 		uint32_t old;
 		pte_t e;
-		/* Exchanging a value for itself faults the page in for writing. */
-		int err = write ? arch_user_cmpxchg32(addr.v, 0, 0, &old) : get_user(&old, addr);
+		int err = get_user(&old, addr);
 
+		/* Exchanging the value for itself faults the page in for writing. */
+		if (!err && write)
+			err = arch_user_cmpxchg32(addr.v, old, old, &old);
 		if (err < 0)
 			return err;
 		mutex_lock(&vm->lock);

@@ -1,6 +1,6 @@
 /*
  * Signals: sending, job control, and delivery on the way back to user mode.  The queues are in
- * sigqueue.c, the system calls in kernel/sys/signal.c.
+ * sigqueue.c, masks and dispositions in sigaction.c, the system calls in kernel/sys/signal.c.
  *
  * Lock order: process_lock (who the threads are, who the parent is), then sighand->lock (what is
  * pending).  WORK_SIGNAL is set in a thread's work whenever it may have something to do here; only
@@ -9,8 +9,6 @@
 #include "kernel/proc/signal.h"
 
 #include "kernel/errno.h"
-#include "kernel/lib/string.h"
-#include "kernel/mm/uaccess.h"
 #include "kernel/proc/process.h"
 #include "kernel/proc/sched.h"
 #include "kernel/proc/sigqueue.h"
@@ -18,16 +16,15 @@
 #include "syscall_nr.h"
 
 #define STOP_SIGNALS (SIGMASK(SIGSTOP) | SIGMASK(SIGTSTP) | SIGMASK(SIGTTIN) | SIGMASK(SIGTTOU))
-#define UNBLOCKABLE  (SIGMASK(SIGKILL) | SIGMASK(SIGSTOP))
 /* Do nothing by default (SIGCONT has done its work when it is sent). */
 #define DEFAULT_IGNORED                                                                            \
 	(SIGMASK(SIGCHLD) | SIGMASK(SIGURG) | SIGMASK(SIGWINCH) | SIGMASK(SIGCONT))
 
 struct wait_queue signal_arrival = WAIT_QUEUE_INIT(signal_arrival);
 
-/* Takes process_lock unless this CPU holds it already (it is only ever held with interrupts off). */
-static bool
-tree_lock(irqstate_t *s)
+/* process_lock is only ever held with interrupts off: nobody else can be on this CPU. */
+bool
+signal_tree_lock(irqstate_t *s)
 {
 	*s = arch_irq_save();
 	if (spin_held(&process_lock))
@@ -36,16 +33,16 @@ tree_lock(irqstate_t *s)
 	return true;
 }
 
-static void
-tree_unlock(bool taken, irqstate_t s)
+void
+signal_tree_unlock(bool taken, irqstate_t s)
 {
 	if (taken)
 		spin_unlock(&process_lock);
 	arch_irq_restore(s);
 }
 
-static bool
-action_ignores(const struct sigaction *act, int signo)
+bool
+sigaction_ignores(const struct sigaction *act, int signo)
 {
 	return act->handler == SIG_IGN ||
 	       (act->handler == SIG_DFL && (DEFAULT_IGNORED & SIGMASK(signo)));
@@ -59,7 +56,7 @@ is_ignored(const struct process *p, const struct thread *t, int signo)
 
 	if ((t->sig.mask | t->sig.awaited) & SIGMASK(signo))
 		return false;
-	return action_ignores(act, signo) || (p == init_process && act->handler == SIG_DFL);
+	return sigaction_ignores(act, signo) || (p == init_process && act->handler == SIG_DFL);
 }
 
 static bool
@@ -69,9 +66,8 @@ has_work(const struct process *p, const struct thread *t)
 	       p->exiting || t->sig.die || t->sig.notify_cont;
 }
 
-/* The current thread's WORK_SIGNAL, exactly.  Caller holds the sighand lock. */
-static void
-recalculate(struct process *p, struct thread *t)
+void
+signal_recalculate(struct process *p, struct thread *t)
 {
 	if (has_work(p, t))
 		__atomic_fetch_or(&t->work, WORK_SIGNAL, __ATOMIC_SEQ_CST);
@@ -79,16 +75,13 @@ recalculate(struct process *p, struct thread *t)
 		__atomic_fetch_and(&t->work, ~(uint32_t)WORK_SIGNAL, __ATOMIC_SEQ_CST);
 }
 
-static void
-wake_thread(struct thread *t, unsigned states)
+void
+signal_wake(struct thread *t, unsigned states)
 {
 	__atomic_fetch_or(&t->work, WORK_SIGNAL, __ATOMIC_SEQ_CST);
 	if (t != current && !sched_wake(t, states))
 		sched_kick(t);
 }
-
-#define WAKE_SIGNAL BIT(THREAD_INTERRUPTIBLE)
-#define WAKE_KILL   (BIT(THREAD_INTERRUPTIBLE) | BIT(THREAD_STOPPED))
 
 /* ---- Sending ---------------------------------------------------------------------------------- */
 
@@ -118,7 +111,7 @@ job_control(struct process *p, int signo)
 	/* The parent hears of it from a thread of the process: here an interrupt may be the sender. */
 	list_first(&p->threads, struct thread, siblings)->sig.notify_cont = true;
 	list_for_each(t, &p->threads, siblings)
-		wake_thread(t, BIT(THREAD_STOPPED));
+		signal_wake(t, BIT(THREAD_STOPPED));
 }
 
 /* Makes a thread look at a signal that was queued for t, or for all of p.  Caller holds both locks. */
@@ -130,12 +123,12 @@ wake_target(struct process *p, struct thread *t, int signo)
 	if (signo == SIGKILL) {
 		p->stop_signal = 0;
 		list_for_each(i, &p->threads, siblings)
-			wake_thread(i, WAKE_KILL);
+			signal_wake(i, WAKE_KILL);
 		return;
 	}
 	if (t) {
 		if (!(t->sig.mask & SIGMASK(signo)))
-			wake_thread(t, WAKE_SIGNAL);
+			signal_wake(t, WAKE_SIGNAL);
 		return;
 	}
 	list_for_each(i, &p->threads, siblings) {
@@ -149,7 +142,7 @@ wake_target(struct process *p, struct thread *t, int signo)
 		}
 	}
 	if (chosen)
-		wake_thread(chosen, WAKE_SIGNAL);
+		signal_wake(chosen, WAKE_SIGNAL);
 }
 
 /* t NULL: to any thread.  e: the entry to use, else one is allocated. */
@@ -158,7 +151,7 @@ send(struct process *p, struct thread *t, const struct siginfo *info, struct sig
 {
 	int signo = info->signo, err = 0;
 	irqstate_t s;
-	bool taken = tree_lock(&s), queued = false;
+	bool taken = signal_tree_lock(&s), queued = false;
 	struct sighand *sh = p->sighand;
 
 	if (p->state != PROCESS_ALIVE || !sh || list_empty(&p->threads))
@@ -182,7 +175,7 @@ send(struct process *p, struct thread *t, const struct siginfo *info, struct sig
 	if (unlikely(!list_empty(&signal_arrival.waiters)))
 		wake_all(&signal_arrival);
 out:
-	tree_unlock(taken, s);
+	signal_tree_unlock(taken, s);
 	return e ? queued : err;
 }
 
@@ -238,14 +231,14 @@ signal_send_group(int pgid, int signo)
 {
 	struct process *p;
 	irqstate_t s;
-	bool taken = tree_lock(&s);
+	bool taken = signal_tree_lock(&s);
 	int err = -ESRCH;
 
 	for_each_in_group (p, pgid) {
 		signal_send_kernel(p, signo);
 		err = 0;
 	}
-	tree_unlock(taken, s);
+	signal_tree_unlock(taken, s);
 	return err;
 }
 
@@ -288,8 +281,8 @@ signal_group_orphaned(int pgid, const struct process *except)
 	return true;
 }
 
-static bool
-all_stopped(const struct process *p, const struct thread *except)
+bool
+signal_all_stopped(const struct process *p, const struct thread *except)
 {
 	struct thread *t;
 
@@ -321,7 +314,7 @@ group_stop(struct process *p, int signo)
 		p->cont_pending = false;
 		list_for_each(t, &p->threads, siblings) {
 			t->sig.stopped = false;
-			wake_thread(t, WAKE_SIGNAL);
+			signal_wake(t, WAKE_SIGNAL);
 		}
 	}
 	spin_unlock(&p->sighand->lock);
@@ -343,7 +336,7 @@ join_stop(struct process *p, struct thread *t)
 			spin_unlock_irq(&process_lock, s);
 			return;
 		}
-		complete = !t->sig.stopped && all_stopped(p, t);
+		complete = !t->sig.stopped && signal_all_stopped(p, t);
 		t->sig.stopped = true;
 		__atomic_store_n(&t->state, THREAD_STOPPED, __ATOMIC_SEQ_CST);
 		spin_unlock(&p->sighand->lock);
@@ -405,7 +398,7 @@ signal_dequeue(sigset_t set, struct siginfo *out)
 
 	if (!signo)
 		signo = sigqueue_take(&p->pending, set, out);
-	recalculate(p, t);
+	signal_recalculate(p, t);
 	spin_unlock_irq(&p->sighand->lock, s);
 	return signo;
 }
@@ -452,7 +445,7 @@ next_handler(struct siginfo *info, struct sigaction *act)
 		signo = sigqueue_take(&t->sig.pending, set, info);
 		if (!signo)
 			signo = sigqueue_take(&p->pending, set, info);
-		recalculate(p, t);
+		signal_recalculate(p, t);
 		if (!signo) {
 			spin_unlock_irq(&sh->lock, s);
 			return 0;
@@ -466,7 +459,7 @@ next_handler(struct siginfo *info, struct sigaction *act)
 
 		if (act->handler > SIG_IGN)
 			return signo;
-		if (action_ignores(act, signo) || (p == init_process && !forced))
+		if (sigaction_ignores(act, signo) || (p == init_process && !forced))
 			continue;
 		if (STOP_SIGNALS & SIGMASK(signo)) {
 			group_stop(p, signo);
@@ -570,221 +563,4 @@ signal_deliver(struct trapframe *tf)
 	if (!handled)
 		restart_call(tf);
 	signal_restore_user_mask();
-}
-
-/* ---- Masks and the alternate stack ------------------------------------------------------------ */
-
-/* Signals of `which` that wait for any thread of p: the current one will not take them. */
-static void
-retarget(struct process *p, sigset_t which)
-{
-	struct thread *t, *self = current;
-	irqstate_t s;
-	bool taken = tree_lock(&s);
-
-	spin_lock(&p->sighand->lock);
-	which &= p->pending.set;
-	list_for_each(t, &p->threads, siblings) {
-		if (t != self && (which & ~t->sig.mask)) {
-			wake_thread(t, WAKE_SIGNAL);
-			which &= t->sig.mask;
-		}
-	}
-	spin_unlock(&p->sighand->lock);
-	tree_unlock(taken, s);
-}
-
-void
-signal_set_mask(sigset_t mask)
-{
-	struct thread *t = current;
-	struct process *p = t->process;
-	sigset_t newly;
-	irqstate_t s;
-
-	mask &= ~UNBLOCKABLE;
-	s = spin_lock_irq(&p->sighand->lock);
-	newly = mask & ~t->sig.mask & p->pending.set;
-	t->sig.mask = mask;
-	recalculate(p, t);
-	spin_unlock_irq(&p->sighand->lock, s);
-	if (unlikely(newly && READ_ONCE(p->nthreads) > 1))
-		retarget(p, newly);
-}
-
-int
-signal_set_user_mask(uaddr_t mask, size_t size)
-{
-	struct thread *t = current;
-	sigset_t set;
-	int err;
-
-	if (!mask.v)
-		return 0;
-	if (size != sizeof(set))
-		return -EINVAL;
-	err = get_user(&set, mask);
-	if (err < 0)
-		return err;
-	t->sig.saved_mask = t->sig.mask;
-	t->sig.restore_mask = true;
-	signal_set_mask(set);
-	return 0;
-}
-
-void
-signal_restore_user_mask(void)
-{
-	struct thread *t = current;
-
-	if (t->sig.restore_mask) {
-		t->sig.restore_mask = false;
-		signal_set_mask(t->sig.saved_mask);
-	}
-}
-
-int
-signal_altstack_state(uint64_t sp)
-{
-	const struct sigstack *a = &current->sig.altstack;
-
-	if (!a->size)
-		return SS_DISABLE;
-	/* One that disarms itself is never in use: it is not there while a handler runs on it. */
-	if (a->flags & (int32_t)SS_AUTODISARM)
-		return 0;
-	return sp > a->sp && sp - a->sp <= a->size ? SS_ONSTACK : 0;
-}
-
-int
-signal_set_altstack(const struct sigstack *ss, uint64_t sp)
-{
-	struct sigstack *a = &current->sig.altstack;
-	unsigned mode = (unsigned)ss->flags & ~SS_AUTODISARM;
-
-	if (signal_altstack_state(sp) == SS_ONSTACK)
-		return -EPERM;
-	if (mode != SS_DISABLE && mode != SS_ONSTACK && mode != 0)
-		return -EINVAL;
-	if (mode == SS_DISABLE) {
-		*a = (struct sigstack){.flags = ss->flags};
-		return 0;
-	}
-	if (ss->size < MINSIGSTKSZ)
-		return -ENOMEM;
-	*a = (struct sigstack){.sp = ss->sp, .flags = ss->flags, .size = ss->size};
-	return 0;
-}
-
-/* ---- Dispositions ----------------------------------------------------------------------------- */
-
-int
-signal_action(int signo, const struct sigaction *act, struct sigaction *old)
-{
-	struct process *p = current->process;
-	struct sigaction *a;
-	struct thread *t;
-	bool flush;
-	irqstate_t s;
-
-	if (signo < 1 || signo > NSIG || (act && (UNBLOCKABLE & SIGMASK(signo))))
-		return -EINVAL;
-	flush = act && action_ignores(act, signo);
-	a = &p->sighand->action[signo - 1];
-	s = arch_irq_save();
-	if (flush)
-		spin_lock(&process_lock);
-	spin_lock(&p->sighand->lock);
-	if (old)
-		*old = *a;
-	if (act) {
-		*a = *act;
-		a->mask &= ~UNBLOCKABLE;
-	}
-	if (flush) {
-		/* POSIX: ignoring a signal drops it if it is pending, blocked or not. */
-		sigqueue_flush(&p->pending, SIGMASK(signo));
-		list_for_each(t, &p->threads, siblings)
-			sigqueue_flush(&t->sig.pending, SIGMASK(signo));
-	}
-	spin_unlock(&p->sighand->lock);
-	if (flush)
-		spin_unlock(&process_lock);
-	arch_irq_restore(s);
-	return 0;
-}
-
-/* ---- Fork, exec, exit ------------------------------------------------------------------------- */
-
-void
-signal_thread_init(struct thread *t, const struct thread *parent)
-{
-	t->sig = (struct thread_signals){.mask = parent ? parent->sig.mask : 0};
-	t->sig.altstack.flags = SS_DISABLE;
-	sigqueue_init(&t->sig.pending);
-}
-
-void
-signal_exec(struct process *p)
-{
-	irqstate_t s = spin_lock_irq(&p->sighand->lock);
-
-	for (int i = 0; i < NSIG; i++) {
-		struct sigaction *a = &p->sighand->action[i];
-
-		*a = (struct sigaction){.handler = a->handler == SIG_IGN ? SIG_IGN : SIG_DFL};
-	}
-	current->sig.altstack = (struct sigstack){.flags = SS_DISABLE};
-	current->sig.forced = 0;
-	spin_unlock_irq(&p->sighand->lock, s);
-}
-
-void
-signal_thread_exit(struct thread *t)
-{
-	struct process *p = t->process;
-	irqstate_t s;
-	bool taken, complete;
-
-	/* From here on the thread takes no signal. */
-	t->sig.mask = ~UNBLOCKABLE;
-	if (READ_ONCE(p->nthreads) > 1 && p->pending.set)
-		retarget(p, ~0ull);
-	taken = tree_lock(&s);
-	spin_lock(&p->sighand->lock);
-	sigqueue_flush(&t->sig.pending, ~0ull);
-	complete = p->stop_signal && !t->sig.stopped && p->nthreads > 1 && all_stopped(p, t);
-	t->sig.stopped = true;
-	spin_unlock(&p->sighand->lock);
-	if (complete) {
-		p->stop_reported = false;
-		process_notify_stop(p, CLD_STOPPED);
-	}
-	tree_unlock(taken, s);
-}
-
-void
-signal_process_exit(struct process *p)
-{
-	irqstate_t s = spin_lock_irq(&p->sighand->lock);
-
-	sigqueue_flush(&p->pending, ~0ull);
-	spin_unlock_irq(&p->sighand->lock, s);
-}
-
-void
-signal_kill_threads(struct process *p, struct thread *except)
-{
-	struct thread *t;
-
-	assert(spin_held(&process_lock));
-	spin_lock(&p->sighand->lock);
-	p->stop_signal = 0;
-	list_for_each(t, &p->threads, siblings) {
-		if (t == except)
-			continue;
-		t->sig.die = true;
-		wake_thread(t, WAKE_KILL);
-	}
-	spin_unlock(&p->sighand->lock);
 }

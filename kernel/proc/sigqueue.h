@@ -1,12 +1,15 @@
 /*
- * Queues of pending signals.  Every function but sigqueue_init is called with the sighand lock held.
+ * What the signal files share: queues of pending signals, and helpers of signal.c.
  */
 #pragma once
 
+#include "arch/arch.h"
 #include "kernel/proc/signal.h"
+#include "kernel/proc/thread.h"
 #include "kernel/types.h"
 
-/*
+/* ---- Queues (sigqueue.c); the caller holds the sighand lock ---------------------------------------
+ *
  * Makes info->signo pending.  Standard signals collapse into one; real-time ones queue.  limit: most
  * entries that q may hold.  0, or -EAGAIN (a real-time signal whose info finds no room).
  */
@@ -19,3 +22,18 @@ void sigqueue_remove_entry(struct sigqueue_entry *e);
 int sigqueue_take(struct sigqueue *q, sigset_t set, struct siginfo *out);
 /* Drops every pending signal of set. */
 void sigqueue_flush(struct sigqueue *q, sigset_t set);
+
+/* ---- Helpers of signal.c ------------------------------------------------------------------------ */
+/* Takes process_lock unless this CPU holds it already; gives it back if it was taken. */
+must_use bool signal_tree_lock(irqstate_t *s);
+void signal_tree_unlock(bool taken, irqstate_t s);
+/* Sets or clears the current thread's WORK_SIGNAL.  Caller holds the sighand lock. */
+void signal_recalculate(struct process *p, struct thread *t);
+/* Makes t look at its signals, and wakes it if it is in one of the states (bits of THREAD_*). */
+void signal_wake(struct thread *t, unsigned states);
+#define WAKE_SIGNAL BIT(THREAD_INTERRUPTIBLE)
+#define WAKE_KILL   (BIT(THREAD_INTERRUPTIBLE) | BIT(THREAD_STOPPED))
+/* True if the action does nothing. */
+bool sigaction_ignores(const struct sigaction *act, int signo);
+/* True if every thread of p but `except` takes part in the group stop.  Caller holds both locks. */
+bool signal_all_stopped(const struct process *p, const struct thread *except);

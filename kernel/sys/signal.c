@@ -282,10 +282,12 @@ wait_for_signal(void)
 long
 sys_rt_sigsuspend(struct trapframe *tf)
 {
+	int err;
+
+	/* For ppoll and its kin no mask means no change; here it is an error. */
 	if (!arg_u64(tf, 0))
 		return arg_u64(tf, 1) == sizeof(sigset_t) ? -EFAULT : -EINVAL;
-	int err = signal_set_user_mask(arg_user(tf, 0), arg_u64(tf, 1));
-
+	err = signal_set_user_mask(arg_user(tf, 0), arg_u64(tf, 1));
 	return err < 0 ? err : wait_for_signal();
 }
 
