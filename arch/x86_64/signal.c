@@ -1,6 +1,6 @@
 /*
- * Signal frames: what a handler finds on its stack, and the way back (Linux's struct rt_sigframe, as
- * debuggers and C libraries know it).
+ * Signal frames: what a handler finds on its stack, and the way back (Linux's struct rt_sigframe,
+ * as debuggers and C libraries know it).
  */
 #include "arch/arch.h"
 #include "kernel/errno.h"

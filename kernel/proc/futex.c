@@ -99,29 +99,14 @@ futex_key(uaddr_t addr, bool shared, struct futex_key *out)
 	vma = vm_find(vm, addr.v);
 	if (vma && vma->start <= addr.v) {
 		err = 0;
-		if ((vma->flags & VMA_SHARED) && vma->file) {
+		/* Shared memory always has a file, if a nameless one; the rest is private after all. */
+		if (vma->flags & VMA_SHARED) {
 			out->object = (uint64_t)vma->file->inode;
 			out->id = vma->file->inode->ino;
 			out->offset = addr.v - vma->start + vma->offset;
-		} else if (vma->flags & VMA_SHARED) {
-			pte_t e = arch_pt_get(&vm->pt, addr.v & ~PAGE_MASK);
-
-			if (pte_present(e)) {
-				out->object = pte_paddr(e).v;
-				out->id = 1;
-				out->offset = addr.v & PAGE_MASK;
-			} else {
-				err = -EAGAIN; /* no frame yet */
-			}
 		}
 	}
 	mutex_unlock(&vm->lock);
-	if (err == -EAGAIN) {
-		uint32_t dummy;
-
-		err = get_user(&dummy, addr);
-		return err < 0 ? err : futex_key(addr, shared, out);
-	}
 	return err;
 }
 
@@ -404,7 +389,7 @@ futex_wake_op(uaddr_t addr, uaddr_t addr2, bool shared, int nwake, int nwake2, u
 	return err < 0 ? err : n;
 }
 
-/* ---- Robust lists ----------------------------------------------------------------------------- */
+/* ---- Robust lists ---------------------------------------------------------------------------- */
 
 struct robust_head {
 	uint64_t next;	  /* bit 0: a PI lock */

@@ -9,13 +9,15 @@ struct thread;
 
 /* Where a futex is: equal keys are the same word. */
 struct futex_key {
-	uint64_t object; /* address space, or inode of a shared mapping, or a shared frame */
+	uint64_t object; /* address space, or inode of a shared mapping */
 	uint64_t id;	 /* inode number: an inode's memory may be used again */
 	uint64_t offset; /* address in it */
 };
 
-/* Sleeping calls: deadline in monotonic ns or NO_DEADLINE. */
-/* 0: woken; -EAGAIN (*addr is not val), -EINVAL, -EFAULT, -ETIMEDOUT, -ERESTARTSYS. */
+/*
+ * Sleeps until woken or the deadline (monotonic ns or NO_DEADLINE).  0: woken; -EAGAIN (*addr is not
+ * val), -EINVAL, -EFAULT, -ETIMEDOUT, -ERESTARTSYS.
+ */
 must_use int futex_wait(uaddr_t addr, bool shared, uint32_t val, uint32_t bitset,
 			uint64_t deadline);
 /* Number of threads woken, or -EINVAL, -EFAULT. */

@@ -14,7 +14,7 @@
 
 enum { ITIMER_REAL, ITIMER_VIRTUAL, ITIMER_PROF };
 
-/* A periodic timer fires no more often than this: whoever asks for less may not stop the machine. */
+/* No periodic timer fires more often than this, lest it stop the machine. */
 #define REAL_MIN_INTERVAL (50 * NSEC_PER_USEC)
 
 struct itimerval {
@@ -96,7 +96,7 @@ itimers_exit(struct process *p)
 	kfree(pts);
 }
 
-/* ---- CPU time --------------------------------------------------------------------------------- */
+/* ---- CPU time -------------------------------------------------------------------------------- */
 
 /* True if it expires. */
 static bool
@@ -156,7 +156,7 @@ itimer_tick(struct thread *t, uint64_t user_ns, uint64_t sys_ns)
 		check_cpu_limit(p);
 }
 
-/* ---- System calls ----------------------------------------------------------------------------- */
+/* ---- System calls ---------------------------------------------------------------------------- */
 
 /* What is left (never 0 while it is armed) and the interval, in ns.  Caller holds pts->lock. */
 static void

@@ -34,5 +34,5 @@ struct posix_timers {
 struct posix_timers *posix_timers_get(void);
 /* Deletes every timer of timer_create.  May sleep. */
 void posix_timers_delete_all(struct posix_timers *pts);
-/* The timer's signal has left the queue: counts overruns, goes on.  Caller holds the sighand lock. */
+/* Its signal has left the queue: counts overruns, goes on.  Caller holds the sighand lock. */
 void posix_timer_dequeued(struct posix_timer *t);

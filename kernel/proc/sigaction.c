@@ -9,7 +9,7 @@
 
 #define UNBLOCKABLE (SIGMASK(SIGKILL) | SIGMASK(SIGSTOP))
 
-/* ---- Masks and the alternate stack ------------------------------------------------------------ */
+/* ---- Masks and the alternate stack ----------------------------------------------------------- */
 
 /* Signals of `which` that wait for any thread of p: the current one will not take them. */
 static void
@@ -113,7 +113,7 @@ signal_set_altstack(const struct sigstack *ss, uint64_t sp)
 	return 0;
 }
 
-/* ---- Dispositions ----------------------------------------------------------------------------- */
+/* ---- Dispositions ---------------------------------------------------------------------------- */
 
 int
 signal_action(int signo, const struct sigaction *act, struct sigaction *old)
@@ -151,7 +151,7 @@ signal_action(int signo, const struct sigaction *act, struct sigaction *old)
 	return 0;
 }
 
-/* ---- Fork, exec, exit ------------------------------------------------------------------------- */
+/* ---- Fork, exec, exit ------------------------------------------------------------------------ */
 
 void
 signal_thread_init(struct thread *t, const struct thread *parent)

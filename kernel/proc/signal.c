@@ -83,7 +83,7 @@ signal_wake(struct thread *t, unsigned states)
 		sched_kick(t);
 }
 
-/* ---- Sending ---------------------------------------------------------------------------------- */
+/* ---- Sending --------------------------------------------------------------------------------- */
 
 /*
  * What a signal does to job control the moment it is sent, blocked or not: a stop cancels a pending
@@ -108,13 +108,13 @@ job_control(struct process *p, int signo)
 		return;
 	p->stop_signal = 0;
 	p->cont_pending = true;
-	/* The parent hears of it from a thread of the process: here an interrupt may be the sender. */
+	/* A thread of the process tells the parent: the sender here may be an interrupt. */
 	list_first(&p->threads, struct thread, siblings)->sig.notify_cont = true;
 	list_for_each(t, &p->threads, siblings)
 		signal_wake(t, BIT(THREAD_STOPPED));
 }
 
-/* Makes a thread look at a signal that was queued for t, or for all of p.  Caller holds both locks. */
+/* Makes a thread look at a signal queued for t, or for all of p.  Caller holds both locks. */
 static void
 wake_target(struct process *p, struct thread *t, int signo)
 {
@@ -263,7 +263,7 @@ signal_fault(int signo, int code, uint64_t addr)
 	spin_unlock_irq(&p->sighand->lock, s);
 }
 
-/* ---- Group stop ------------------------------------------------------------------------------- */
+/* ---- Group stop ------------------------------------------------------------------------------ */
 
 bool
 signal_group_orphaned(int pgid, const struct process *except)
@@ -359,7 +359,7 @@ notify_continued(struct process *p, struct thread *t)
 	spin_unlock_irq(&process_lock, s);
 }
 
-/* ---- Delivery --------------------------------------------------------------------------------- */
+/* ---- Delivery -------------------------------------------------------------------------------- */
 
 bool
 signal_pending(void)
@@ -511,7 +511,7 @@ restart_call(struct trapframe *tf)
 	}
 }
 
-/* The user stack has no room for a frame: SIGSEGV, or death if that was what had to be delivered. */
+/* The user stack has no room for a frame: SIGSEGV, or death if it was one already. */
 static void
 frame_failed(struct thread *t, int signo)
 {

@@ -211,7 +211,7 @@ bool signal_killed(void);
 /* True if signo would do nothing if it were sent to the current thread now (blocked or ignored). */
 bool signal_ignored_or_blocked(int signo);
 
-/* ---- Receiving: the current thread -------------------------------------------------------------- */
+/* ---- Receiving: the current thread ----------------------------------------------------------- */
 /* On the way to user mode: acts on pending signals, restarts or fails the interrupted call. */
 void signal_deliver(struct trapframe *tf);
 /* Takes the next pending signal of set: its number, or 0.  For signalfd, sigtimedwait. */
@@ -224,8 +224,8 @@ extern struct wait_queue signal_arrival;
 void signal_set_mask(sigset_t mask);
 /*
  * For ppoll, pselect, epoll_pwait: sets the mask from user memory until the call is over; mask 0:
- * does nothing.  0, -EINVAL, -EFAULT.  A call that ends with -EINTR or -ERESTART* leaves the mask to
- * signal_deliver, any other calls signal_restore_user_mask().
+ * does nothing.  0, -EINVAL, -EFAULT.  A call that ends with -EINTR or -ERESTART* leaves the mask
+ * to signal_deliver, any other calls signal_restore_user_mask().
  */
 must_use int signal_set_user_mask(uaddr_t mask, size_t size);
 void signal_restore_user_mask(void);
@@ -234,11 +234,11 @@ int signal_altstack_state(uint64_t sp);
 /* Sets the alternate stack; sp is the user stack pointer.  0, -EPERM, -EINVAL, -ENOMEM. */
 must_use int signal_set_altstack(const struct sigstack *ss, uint64_t sp);
 
-/* ---- Dispositions -------------------------------------------------------------------------------- */
+/* ---- Dispositions ---------------------------------------------------------------------------- */
 /* Sets and / or gets an action of the current process.  0 or -EINVAL. */
 must_use int signal_action(int signo, const struct sigaction *act, struct sigaction *old);
 
-/* ---- For fork, exec and exit ---------------------------------------------------------------------- */
+/* ---- For fork, exec and exit ----------------------------------------------------------------- */
 void sigqueue_init(struct sigqueue *q);
 /* A new thread: nothing pending, the mask of parent (NULL: empty); no alternate stack. */
 void signal_thread_init(struct thread *t, const struct thread *parent);

@@ -8,10 +8,10 @@
 #include "kernel/proc/thread.h"
 #include "kernel/types.h"
 
-/* ---- Queues (sigqueue.c); the caller holds the sighand lock ---------------------------------------
+/* ---- Queues (sigqueue.c); the caller holds the sighand lock -------------------------------------
  *
- * Makes info->signo pending.  Standard signals collapse into one; real-time ones queue.  limit: most
- * entries that q may hold.  0, or -EAGAIN (a real-time signal whose info finds no room).
+ * Makes info->signo pending.  Standard signals collapse into one; real-time ones queue.  limit:
+ * most entries that q may hold.  0, or -EAGAIN (a real-time signal whose info finds no room).
  */
 must_use int sigqueue_add(struct sigqueue *q, const struct siginfo *info, uint64_t limit);
 /* As above with an entry that is already there.  False: it is still queued. */
@@ -23,7 +23,7 @@ int sigqueue_take(struct sigqueue *q, sigset_t set, struct siginfo *out);
 /* Drops every pending signal of set. */
 void sigqueue_flush(struct sigqueue *q, sigset_t set);
 
-/* ---- Helpers of signal.c ------------------------------------------------------------------------ */
+/* ---- Helpers of signal.c --------------------------------------------------------------------- */
 /* Takes process_lock unless this CPU holds it already; gives it back if it was taken. */
 must_use bool signal_tree_lock(irqstate_t *s);
 void signal_tree_unlock(bool taken, irqstate_t s);

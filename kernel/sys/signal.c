@@ -15,7 +15,7 @@
 
 enum { SIG_BLOCK, SIG_UNBLOCK, SIG_SETMASK };
 
-/* ---- Sending ---------------------------------------------------------------------------------- */
+/* ---- Sending --------------------------------------------------------------------------------- */
 
 /* May the current process send signo to p?  Caller holds process_lock. */
 static int
@@ -204,7 +204,7 @@ sys_rt_tgsigqueueinfo(struct trapframe *tf)
 	return err < 0 ? err : send_tid(tgid, tid, &info);
 }
 
-/* ---- Dispositions and masks ------------------------------------------------------------------- */
+/* ---- Dispositions and masks ------------------------------------------------------------------ */
 
 long
 sys_rt_sigaction(struct trapframe *tf)
@@ -380,7 +380,7 @@ sys_sigaltstack(struct trapframe *tf)
 	return out.v ? put_user(out, &old) : 0;
 }
 
-/* ---- Coming back ------------------------------------------------------------------------------ */
+/* ---- Coming back ----------------------------------------------------------------------------- */
 
 long
 sys_rt_sigreturn(struct trapframe *tf)

@@ -126,7 +126,7 @@ sys_time(struct trapframe *tf)
 }
 #endif
 
-/* ---- Sleeping --------------------------------------------------------------------------------- */
+/* ---- Sleeping -------------------------------------------------------------------------------- */
 
 /* 0 when the deadline has come, -ERESTARTSYS if a signal came first. */
 static int
