@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "kernel/lib/spinlock.h"
 #include "kernel/proc/thread.h"
 
 /* One a CPU. */
@@ -14,15 +15,22 @@ struct run_queue {
 	unsigned nr_ready;	/* [lock] threads on both lists (not the running one) */
 	struct thread *idle;	/* fixed */
 	struct thread *running; /* [lock] */
-	struct thread *last;	/* own CPU: the thread switched away from, until it is settled */
 	uint64_t idle_ns;	/* own CPU: time spent idle */
+	uint64_t idle_since;	/* own CPU */
 } aligned(64);
 
 extern struct run_queue run_queues[MAX_CPUS];
 
-void sched_init(void);
-/* Turns the calling context into this CPU's idle thread and runs the scheduler for good. */
+/* Makes run queues and an idle thread for each CPU; the boot processor is online. */
+void sched_init(unsigned ncpus);
+/* Leaves the boot context for the boot processor's idle thread. */
+noreturn void sched_enter(void);
+/* The idle loop: what a CPU runs on its idle thread. */
 noreturn void sched_idle(void);
+/* First call of a new thread, from the architecture: prev is the thread that ran before. */
+void sched_thread_begin(struct thread *prev);
+/* The scheduler's tick, from timer_interrupt. */
+void sched_tick(bool user);
 
 /* Puts a new thread on a run queue. */
 void sched_start(struct thread *t);
