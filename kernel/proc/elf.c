@@ -6,6 +6,7 @@
 #include "arch/arch.h"
 #include "kernel/errno.h"
 #include "kernel/fs/vfs.h"
+#include "kernel/harden/harden.h"
 #include "kernel/lib/string.h"
 #include "kernel/mm/heap.h"
 #include "kernel/mm/vm.h"
@@ -149,6 +150,13 @@ elf_close(struct elf *e)
 	kfree(e->segments);
 }
 
+/* May a segment be writable and executable? */
+static bool
+wx_allowed(const struct vm *vm)
+{
+	return vm->allow_wx || !harden_wanted(HARDEN_WX);
+}
+
 /* Clears from addr to the end of its page. */
 static int
 clear_tail(struct vm *vm, uint64_t addr)
@@ -266,7 +274,7 @@ load_interpreter(struct vm *vm, const char *path, struct elf_image *out)
 	if (err)
 		return err;
 	n = file_read_kernel(f, start, sizeof(start), 0);
-	err = n < 0 ? (int)n : elf_open(&e, f, start, (size_t)n, vm->allow_wx);
+	err = n < 0 ? (int)n : elf_open(&e, f, start, (size_t)n, wx_allowed(vm));
 	if (err) {
 		err = err == -ENOEXEC ? -ELIBBAD : err;
 		goto out_file;
@@ -324,7 +332,7 @@ elf_load(struct vm *vm, struct file *f, const void *header, size_t n, const stru
 	struct elf e;
 	int err;
 
-	err = elf_open(&e, f, header, n, vm->allow_wx);
+	err = elf_open(&e, f, header, n, wx_allowed(vm));
 	if (err)
 		return err;
 	err = interpreter_path(&e, &interpreter);

@@ -872,7 +872,6 @@ exec(struct trapframe *tf, int dirfd, const char *path, unsigned flags,
 	}
 	entry = e->image.entry;
 	commit(e);
-	arch_set_tls(current, 0);
 	arch_exec_frame(tf, entry, sp);
 out:
 	free_state(e);

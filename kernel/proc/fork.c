@@ -203,6 +203,7 @@ copy_thread(struct thread *t, const struct trapframe *tf, const struct clone_req
 		arch_set_tls(t, r->tls);
 	t->affinity = me->affinity;
 	t->nice = me->nice;
+	t->policy = me->policy;
 	signal_thread_init(t, me);
 	/* Two threads must not run handlers on one alternate stack; a vfork child does not. */
 	if ((r->flags & (CLONE_VM | CLONE_VFORK)) != CLONE_VM)
@@ -261,28 +262,32 @@ store_tids(struct process *p, const struct clone_request *r, int tid)
 		(void)!vm_access(p->vm, r->child_tid.v, &tid, sizeof(tid), true);
 }
 
+#define VFORK_RECHECK (10 * NSEC_PER_MSEC)
+
 /*
- * Sleeps until the child has left the shared address space; only death ends the wait early.  Every
- * other signal is held off: it acts when the child has gone.
+ * Sleeps until the child has left the shared address space; only death ends the wait early.  A signal
+ * that does not kill must wait, and while one is pending no interruptible sleep is possible: then
+ * death is looked for now and again.
  */
 static void
 wait_vfork(struct process *child)
 {
-	struct process *me = current->process;
-	sigset_t mask = current->sig.mask;
+	struct wait_queue *q = &current->process->child_wait;
+	struct waiter w = {.link = LIST_INIT(w.link)};
 	irqstate_t s;
 
-	s = spin_lock_irq(&me->sighand->lock);
-	current->sig.mask = ~SIGMASK(SIGKILL);
-	spin_unlock_irq(&me->sighand->lock, s);
-	(void)wait_event_interruptible(&me->child_wait, !READ_ONCE(child->vfork_wait));
+	for (;;) {
+		bool quiet = !signal_pending();
+
+		wait_prepare(q, &w, quiet);
+		if (!READ_ONCE(child->vfork_wait) || signal_killed())
+			break;
+		(void)!wait_sleep(quiet ? NO_DEADLINE : clock_monotonic() + VFORK_RECHECK);
+	}
+	wait_finish(&w);
 	s = spin_lock_irq(&process_lock);
 	child->vfork_wait = NULL; /* the child must not wake a dead parent */
-	spin_lock(&me->sighand->lock);
-	current->sig.mask = mask;
-	spin_unlock(&me->sighand->lock);
 	spin_unlock_irq(&process_lock, s);
-	__atomic_fetch_or(&current->work, WORK_SIGNAL, __ATOMIC_RELAXED);
 }
 
 static long
