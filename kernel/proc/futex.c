@@ -99,7 +99,7 @@ futex_key(uaddr_t addr, bool shared, struct futex_key *out)
 	vma = vm_find(vm, addr.v);
 	if (vma && vma->start <= addr.v) {
 		err = 0;
-		/* Shared memory always has a file, if a nameless one; the rest is private after all. */
+		/* Shared memory always has a file, if a nameless one. */
 		if (vma->flags & VMA_SHARED) {
 			out->object = (uint64_t)vma->file->inode;
 			out->id = vma->file->inode->ino;

@@ -15,8 +15,8 @@ struct futex_key {
 };
 
 /*
- * Sleeps until woken or the deadline (monotonic ns or NO_DEADLINE).  0: woken; -EAGAIN (*addr is not
- * val), -EINVAL, -EFAULT, -ETIMEDOUT, -ERESTARTSYS.
+ * Sleeps until woken or the deadline (monotonic ns or NO_DEADLINE).  0: woken; -EAGAIN (*addr is
+ * not val), -EINVAL, -EFAULT, -ETIMEDOUT, -ERESTARTSYS.
  */
 must_use int futex_wait(uaddr_t addr, bool shared, uint32_t val, uint32_t bitset,
 			uint64_t deadline);

@@ -2,8 +2,8 @@
  * Timers of timer_create(2).
  *
  * A timer that expires puts its own entry on a signal queue.  It is armed again only when that
- * entry is taken off: expirations in between are counted, and a program that does not look at its signals
- * costs nothing however short the interval is.  Lock order: mutex; sighand lock, then pts->lock.
+ * entry is taken off: expirations in between are counted, and a program that does not look at
+ * its signals costs nothing however short the interval is.  Lock order: mutex; sighand lock, then pts->lock.
  */
 #include "kernel/proc/posix_timer.h"
 

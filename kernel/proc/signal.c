@@ -79,7 +79,10 @@ void
 signal_wake(struct thread *t, unsigned states)
 {
 	__atomic_fetch_or(&t->work, WORK_SIGNAL, __ATOMIC_SEQ_CST);
-	if (t != current && !sched_wake(t, states))
+	/* An interrupt may have caught the current thread on its way to sleep. */
+	if (t == current && READ_ONCE(t->state) == THREAD_RUNNABLE)
+		return;
+	if (!sched_wake(t, states))
 		sched_kick(t);
 }
 
