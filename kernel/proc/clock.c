@@ -9,6 +9,8 @@
 #include "kernel/proc/sched.h"
 #include "kernel/proc/wait.h"
 
+#define OWN_CLOCK (-8) /* ~0 in the upper bits: the caller's */
+
 /* A negative number is a CPU clock: ~id in its upper bits, and which of its clocks in the lower. */
 static int
 cpu_clock(int id, uint64_t *ns)
@@ -64,9 +66,9 @@ clock_read(int id, uint64_t *ns)
 		*ns = clock_monotonic();
 		return 0;
 	case CLOCK_PROCESS_CPUTIME_ID:
-		return cpu_clock(~0 << 3 | 2, ns);
+		return cpu_clock(OWN_CLOCK | 2, ns);
 	case CLOCK_THREAD_CPUTIME_ID:
-		return cpu_clock(~0 << 3 | 4 | 2, ns);
+		return cpu_clock(OWN_CLOCK | 4 | 2, ns);
 	default:
 		return id < 0 ? cpu_clock(id, ns) : -EINVAL;
 	}
