@@ -12,7 +12,8 @@
 #define CHRDEVS_MAX 64
 
 struct chrdev {
-	uint32_t dev;
+	uint32_t dev; /* the first of count */
+	unsigned count;
 	const struct file_ops *ops;
 	void *data;
 };
@@ -46,15 +47,22 @@ add_symlink(struct dentry *dir, const char *name, const char *target)
 }
 
 void
+chrdev_register_range(unsigned major, unsigned minor, unsigned count, const struct file_ops *ops,
+		      void *data)
+{
+	assert(chrdev_count < CHRDEVS_MAX);
+	chrdevs[chrdev_count] = (struct chrdev){MKDEV(major, minor), count, ops, data};
+	__atomic_store_n(&chrdev_count, chrdev_count + 1, __ATOMIC_RELEASE);
+}
+
+void
 chrdev_register(unsigned major, unsigned minor, const char *name, uint32_t mode,
 		const struct file_ops *ops, void *data)
 {
 	uint32_t dev = MKDEV(major, minor);
 	int err;
 
-	assert(dev_super && chrdev_count < CHRDEVS_MAX);
-	chrdevs[chrdev_count] = (struct chrdev){dev, ops, data};
-	__atomic_store_n(&chrdev_count, chrdev_count + 1, __ATOMIC_RELEASE);
+	chrdev_register_range(major, minor, 1, ops, data);
 	err = tmpfs_add_node(dev_super->root, name, S_IFCHR | mode, dev, NULL);
 	if (err)
 		panic("/dev/%s: error %d", name, err);
@@ -66,7 +74,7 @@ chrdev_open(struct inode *inode, struct file *f)
 	unsigned n = __atomic_load_n(&chrdev_count, __ATOMIC_ACQUIRE);
 
 	for (unsigned i = 0; i < n; i++) {
-		if (chrdevs[i].dev != inode->rdev)
+		if (inode->rdev - chrdevs[i].dev >= chrdevs[i].count)
 			continue;
 		f->ops = chrdevs[i].ops;
 		f->data = chrdevs[i].data;

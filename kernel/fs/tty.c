@@ -18,8 +18,6 @@
 #define TCSBRK	   0x5409u
 #define TCXONC	   0x540au
 #define TCFLSH	   0x540bu
-#define TIOCEXCL   0x540cu
-#define TIOCNXCL   0x540du
 #define TIOCSCTTY  0x540eu
 #define TIOCGPGRP  0x540fu
 #define TIOCSPGRP  0x5410u
@@ -128,7 +126,12 @@ session_end(struct tty *t)
 {
 	irqstate_t s = spin_lock_irq(&process_lock);
 	int pgrp = t->pgrp;
+	struct process *leader = t->session ? process_find_locked(t->session) : NULL;
 
+	if (leader && leader != current->process) {
+		signal_send_kernel(leader, SIGHUP);
+		signal_send_kernel(leader, SIGCONT);
+	}
 	session_clear(t);
 	spin_unlock_irq(&process_lock, s);
 	if (pgrp) {
@@ -252,8 +255,15 @@ tty_open_file(struct tty *t, struct file *f, bool may_control)
 	struct process *p = current->process;
 	irqstate_t s;
 
+	int err;
+
 	if (!tf)
 		return -ENOMEM;
+	err = t->driver->open ? t->driver->open(t) : 0;
+	if (err) {
+		kfree(tf);
+		return err;
+	}
 	tf->tty = t;
 	tf->generation = READ_ONCE(t->generation);
 	f->data = tf;
@@ -293,7 +303,11 @@ console_open(struct inode *inode unused, struct file *f)
 static void
 tty_release(struct file *f)
 {
+	struct tty *t = ((struct tty_file *)f->data)->tty;
+
 	kfree(f->data);
+	if (t->driver->close)
+		t->driver->close(t);
 }
 
 /* ---- Reading and writing ---- */
@@ -575,19 +589,12 @@ put_int(uaddr_t arg, long value)
 	return value < 0 ? value : put_user(arg, &n);
 }
 
-static long
-tty_ioctl(struct file *f, unsigned cmd, uaddr_t arg)
+long
+tty_common_ioctl(struct tty *t, unsigned cmd, uaddr_t arg)
 {
-	struct tty_file *tf = f->data;
-	struct tty *t = tf->tty;
 	struct winsize ws;
 	irqstate_t s;
-	bool own;
-	long n;
 
-	if (is_hung_up(tf))
-		return cmd == TIOCSPGRP ? -ENOTTY : -EIO;
-	own = READ_ONCE(current->process->tty) == t;
 	switch (cmd) {
 	case TCGETS:
 		return get_termios(t, arg, TERMIOS_SIZE);
@@ -606,16 +613,6 @@ tty_ioctl(struct file *f, unsigned cmd, uaddr_t arg)
 	case TCXONC:
 	case TCFLSH:
 		return tty_control(t, cmd, arg.v);
-	case TIOCSCTTY:
-		return tty_set_controlling(t, f, arg.v);
-	case TIOCNOTTY:
-		return tty_give_up(t);
-	case TIOCGPGRP:
-		return put_int(arg, own ? READ_ONCE(t->pgrp) : -ENOTTY);
-	case TIOCSPGRP:
-		return tty_set_foreground(t, arg);
-	case TIOCGSID:
-		return put_int(arg, own && t->session ? READ_ONCE(t->session) : -ENOTTY);
 	case TIOCGWINSZ:
 		s = spin_lock_irq(&t->lock);
 		ws = t->size;
@@ -626,12 +623,6 @@ tty_ioctl(struct file *f, unsigned cmd, uaddr_t arg)
 			return -EFAULT;
 		tty_set_size(t, &ws);
 		return 0;
-	case FIONREAD:
-		s = spin_lock_irq(&t->lock);
-		n = (long)tty_available(t);
-		spin_unlock_irq(&t->lock, s);
-		return put_int(arg, n);
-	case TIOCOUTQ:
 	case TIOCGETD:
 		return put_int(arg, 0);
 	case TIOCSTI:
@@ -640,6 +631,41 @@ tty_ioctl(struct file *f, unsigned cmd, uaddr_t arg)
 		return -EPERM;
 	default:
 		return -ENOTTY;
+	}
+}
+
+static long
+tty_ioctl(struct file *f, unsigned cmd, uaddr_t arg)
+{
+	struct tty_file *tf = f->data;
+	struct tty *t = tf->tty;
+	irqstate_t s;
+	bool own;
+	long n;
+
+	if (is_hung_up(tf))
+		return cmd == TIOCSPGRP ? -ENOTTY : -EIO;
+	own = READ_ONCE(current->process->tty) == t;
+	switch (cmd) {
+	case TIOCSCTTY:
+		return tty_set_controlling(t, f, arg.v);
+	case TIOCNOTTY:
+		return tty_give_up(t);
+	case TIOCGPGRP:
+		return put_int(arg, own ? READ_ONCE(t->pgrp) : -ENOTTY);
+	case TIOCSPGRP:
+		return tty_set_foreground(t, arg);
+	case TIOCGSID:
+		return put_int(arg, own && t->session ? READ_ONCE(t->session) : -ENOTTY);
+	case FIONREAD:
+		s = spin_lock_irq(&t->lock);
+		n = (long)tty_available(t);
+		spin_unlock_irq(&t->lock, s);
+		return put_int(arg, n);
+	case TIOCOUTQ:
+		return put_int(arg, 0);
+	default:
+		return tty_common_ioctl(t, cmd, arg);
 	}
 }
 

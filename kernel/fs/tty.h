@@ -68,6 +68,9 @@ struct tty_driver {
 	size_t (*room)(struct tty *t);
 	/* The reader made room in the input buffer; tty.lock not held.  NULL: nobody cares. */
 	void (*drained)(struct tty *t);
+	/* A file of t was opened (0 or -errno refuses it), was closed.  NULL: nobody counts. */
+	int (*open)(struct tty *t);
+	void (*close)(struct tty *t);
 };
 
 struct tty {
@@ -105,6 +108,8 @@ void tty_hangup(struct tty *t);
 void tty_session_exit(struct process *leader);
 /* vhangup(2) */
 void tty_vhangup_current(void);
+/* The ioctls that the master side of a pseudo terminal shares: termios, size, foreground group. */
+long tty_common_ioctl(struct tty *t, unsigned cmd, uaddr_t arg);
 /* TIOCGWINSZ's value; SIGWINCH to the foreground if it changes. */
 void tty_set_size(struct tty *t, const struct winsize *ws);
 

@@ -74,6 +74,7 @@ mount_all(void)
 {
 	mount_at("proc", "/proc", NULL, MS_NOSUID | MS_NODEV | MS_NOEXEC, false);
 	mount_at("devtmpfs", "/dev", "mode=0755", MS_NOSUID, false);
+	mount_at("devpts", "/dev/pts", "mode=0620,ptmxmode=0666", MS_NOSUID | MS_NOEXEC, true);
 	mount_at("tmpfs", "/tmp", "mode=1777", MS_NOSUID | MS_NODEV, false);
 	mount_at("sysfs", "/sys", NULL, MS_NOSUID | MS_NODEV | MS_NOEXEC, true);
 }
