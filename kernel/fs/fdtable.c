@@ -314,7 +314,7 @@ files_file(struct files *fs, int fd, bool *cloexec)
 
 	spin_lock(&fs->lock);
 	if ((unsigned)fd < fs->capacity)
-		f = fs->fd[fd];
+		f = fs->fd[(unsigned)fd & arch_index_mask((unsigned)fd, fs->capacity)];
 	if (f)
 		file_get(f);
 	if (f && cloexec)

@@ -372,35 +372,64 @@ fs_set_path(struct path *which, const struct path *to)
 		path_put(&old);
 }
 
+/* The process with the lowest number above pid, referenced, or NULL. */
+static struct process *
+process_after(int pid)
+{
+	irqstate_t s = spin_lock_irq(&process_lock);
+	struct process *p, *found = NULL;
+
+	list_for_each(p, &process_all, all)
+		if (p->pid > pid && (!found || p->pid < found->pid))
+			found = p;
+	if (found)
+		refcount_get(&found->refs);
+	spin_unlock_irq(&process_lock, s);
+	return found;
+}
+
+static void
+move_context(struct fs_context *fs, const struct path *from, const struct path *to)
+{
+	struct path *const places[] = {&fs->root, &fs->cwd};
+
+	spin_lock(&vfs_lock);
+	spin_lock(&fs->lock);
+	for (unsigned i = 0; i < ARRAY_LEN(places); i++) {
+		if (!same_path(places[i], from))
+			continue;
+		path_get(to);
+		*places[i] = *to;
+		/* Not the last references: the caller has its own. */
+		(void)!refcount_put(&from->mount->refs);
+		(void)!refcount_put(&from->dentry->refs);
+	}
+	spin_unlock(&fs->lock);
+	spin_unlock(&vfs_lock);
+}
+
 /* Every process whose root or cwd is the old root goes to the new one. */
 static void
 move_roots(const struct path *from, const struct path *to)
 {
 	struct process *p;
-	irqstate_t s = spin_lock_irq(&process_lock);
+	int pid = 0;
 
-	list_for_each(p, &process_all, all) {
-		struct fs_context *fs = p->fs;
+	while ((p = process_after(pid))) {
+		struct fs_context *fs;
 
-		if (!fs)
-			continue;
-		for (unsigned i = 0; i < 2; i++) {
-			struct path *w = i ? &fs->cwd : &fs->root;
-
-			spin_lock(&vfs_lock);
-			spin_lock(&fs->lock);
-			if (same_path(w, from)) {
-				path_get(to);
-				*w = *to;
-				/* Not the last: the caller holds from. */
-				(void)!refcount_put(&from->mount->refs);
-				(void)!refcount_put(&from->dentry->refs);
-			}
-			spin_unlock(&fs->lock);
-			spin_unlock(&vfs_lock);
+		pid = p->pid;
+		spin_lock(&p->lock);
+		fs = p->fs;
+		if (fs)
+			refcount_get(&fs->refs);
+		spin_unlock(&p->lock);
+		if (fs) {
+			move_context(fs, from, to);
+			fs_context_put(fs);
 		}
+		process_put(p);
 	}
-	spin_unlock_irq(&process_lock, s);
 }
 
 int

@@ -1,8 +1,8 @@
 /*
  * The virtual file system: inodes, names (dentries), mounts, open files.
  *
- * Reference rules: a dentry holds its inode and its parent; a struct path holds a mount and a dentry;
- * an open file holds its path.  Lock order: rename_lock, inode.lock of the parent, inode.lock of the
+ * Reference rules: a dentry holds its inode and its parent; a struct path holds a mount and a
+ * dentry; an open file holds its path.  Lock order: rename_lock, inode.lock of the parent, inode.lock of the
  * child, vfs_lock (a spin lock: names, mounts, cwd and root).
  */
 #pragma once
@@ -217,7 +217,7 @@ struct inode_ops {
 	/* Symbolic links that are not text (/proc/PID/fd/N): the path they lead to, referenced. */
 	int (*follow)(struct inode *inode, struct path *out);
 	/* True if a cached name of the inode no longer holds (a process that is gone): it is looked up
-	 * again.  Called with vfs_lock held.  NULL: names hold. */
+	 * again.  Called with vfs_lock held: takes no locks.  NULL: names hold. */
 	bool (*stale)(struct inode *inode);
 	/* Undoes create, mkdir, symlink or link, whose new name found no memory.  NULL: nothing to undo. */
 	void (*forget)(struct inode *dir, struct inode *inode);
@@ -318,8 +318,10 @@ must_use int file_create_on(const struct path *path, const struct file_ops *ops,
 			    unsigned flags, struct file **out);
 /* Opens what path leads to, as open(2) would after its walk; flags without O_CREAT. */
 must_use int file_open_path(const struct path *path, unsigned flags, struct file **out);
-/* Opens name relative to dfd (AT_FDCWD) to be executed: a regular file with permission to run it, on a
- * mount that allows it.  flags: AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW.  The file is readable by the kernel. */
+/*
+ * Opens name relative to dfd (AT_FDCWD) to be executed: a regular file with permission to run it, on
+ * a mount that allows it.  flags: AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW.  The kernel may read it.
+ */
 must_use int file_open_exec(int dfd, const char *name, unsigned flags, struct file **out);
 void file_get(struct file *f);
 void file_put(struct file *f);
@@ -385,7 +387,8 @@ int files_next(struct files *fs, int fd);
 
 /* The file of fd with a reference, or NULL: -EBADF.  Files open with O_PATH count. */
 must_use struct file *fd_get(int fd);
-must_use int fd_alloc(struct file *f, unsigned flags /* O_CLOEXEC */, int min); /* takes over f's reference on success */
+/* A descriptor >= min for f, whose reference it takes over on success; flags: O_CLOEXEC. */
+must_use int fd_alloc(struct file *f, unsigned flags, int min);
 /* In two steps: a reserved descriptor is neither free nor open.  fd_install takes over f's reference. */
 must_use int fd_reserve(unsigned flags, int min);
 void fd_install(int fd, struct file *f);
@@ -413,7 +416,7 @@ fd_use_any(int fd, unsigned refused)
 		return fd_use_shared(fd, refused);
 	if (unlikely((unsigned)fd >= fs->capacity))
 		return (struct fd_use){NULL, false};
-	f = fs->fd[fd];
+	f = fs->fd[(unsigned)fd & arch_index_mask((unsigned)fd, fs->capacity)];
 	if (unlikely(f && (f->flags & refused)))
 		f = NULL;
 	return (struct fd_use){f, false};
@@ -443,7 +446,7 @@ fd_done(struct fd_use u)
 struct fs_context {
 	struct refcount refs;
 	struct spinlock lock;
-	struct path cwd, root; /* written with vfs_lock and lock held (in this order): read under either */
+	struct path cwd, root; /* [vfs_lock and lock, in this order, to write; either to read] */
 	uint32_t umask;
 };
 must_use int fs_context_create(struct fs_context **out); /* root and cwd = the name space's root */
