@@ -231,6 +231,7 @@ give_away_children(struct process *p)
 	list_for_each_safe (c, next, &p->children, sibling) {
 		list_remove(&c->sibling);
 		c->parent = heir;
+		c->ppid = heir->pid;
 		c->parent_tid = heir->pid;
 		list_push_back(&heir->children, &c->sibling);
 		c->exit_signal = SIGCHLD;

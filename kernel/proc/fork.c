@@ -53,6 +53,9 @@ check_flags(uint64_t flags)
 		return -EINVAL;
 	if ((flags & CLONE_SIGHAND) && (flags & CLONE_CLEAR_SIGHAND))
 		return -EINVAL;
+	/* The wait is for the process that leaves the address space. */
+	if ((flags & CLONE_THREAD) && (flags & CLONE_VFORK))
+		return -EINVAL;
 	if ((flags & CLONE_PARENT) && current->process == init_process)
 		return -EINVAL;
 	/* There is but one name space of each kind, and no descriptor for a process. */

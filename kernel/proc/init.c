@@ -125,10 +125,10 @@ run(const char *path)
 	int err;
 
 	argv[0] = path;
+	kprintf("Run %s as init process\n", path);
 	err = exec(arch_user_frame(current), AT_FDCWD, path, 0, &src);
 	if (err)
 		return err;
-	kprintf("Run %s as init process\n", path);
 	arch_enter_user();
 }
 

@@ -253,8 +253,10 @@ process_link(struct process *p, struct thread *t)
 		p->pid = id;
 		pid_set_process(id, p);
 		list_push_back(&process_all, &p->all);
-		if (p->parent)
+		if (p->parent) {
+			p->ppid = p->parent->pid;
 			list_push_back(&p->parent->children, &p->sibling);
+		}
 	}
 	pid_set_thread(id, t);
 	spin_lock(&p->sighand->lock);
@@ -283,8 +285,8 @@ process_times(struct process *p, uint64_t *utime, uint64_t *stime)
 	}
 }
 
-/* A thread costs at least its kernel stack: at most a quarter of memory goes into those. */
-#define STACK_SHARE 4
+/* A thread costs at least its kernel stack: at most an eighth of memory goes into those. */
+#define STACK_SHARE 8
 
 void
 process_init(void)

@@ -73,6 +73,7 @@ struct process {
 	struct thread *execing; /* [sighand lock] this thread alone survives: it is in execve */
 
 	struct process *parent; /* [process_lock] */
+	int ppid;		/* [process_lock to write] the parent's pid, 0 for process 1 */
 	struct list children;	/* [process_lock] process.sibling */
 	struct list sibling;	/* [process_lock] */
 	int pgid, sid;		/* [process_lock] */

@@ -22,15 +22,7 @@ sys_gettid(struct trapframe *tf unused)
 long
 sys_getppid(struct trapframe *tf unused)
 {
-	struct process *parent;
-	irqstate_t s;
-	long pid;
-
-	s = spin_lock_irq(&process_lock);
-	parent = current->process->parent;
-	pid = parent ? parent->pid : 0;
-	spin_unlock_irq(&process_lock, s);
-	return pid;
+	return READ_ONCE(current->process->ppid);
 }
 
 /* The process that setpgid, getpgid and getsid mean by pid (0: the caller).  process_lock is held. */
