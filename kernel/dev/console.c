@@ -1,6 +1,9 @@
 /* The console: the terminal on the architecture's serial line; the device of console= and /dev/tty. */
 #include "kernel/dev/console.h"
 #include "arch/arch.h"
+#include "kernel/dev/mem.h"
+#include "kernel/fs/devfs.h"
+#include "kernel/fs/pty.h"
 #include "kernel/fs/tty.h"
 #include "kernel/lib/random.h"
 
@@ -37,4 +40,13 @@ console_init(void)
 	chrdev_register(5, 1, "console", 0600, &console_ops, &console);
 	chrdev_register(5, 0, "tty", 0666, &tty_ops, NULL);
 	ready = true;
+}
+
+void
+devices_init(void)
+{
+	devfs_init();
+	mem_devices_init();
+	console_init();
+	pty_init();
 }

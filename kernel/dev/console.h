@@ -1,5 +1,7 @@
-/* The console: the terminal on the architecture's serial line. */
+/* The devices that no one architecture owns. */
 #pragma once
 
-/* Registers the terminal under its own name, /dev/console and /dev/tty.  Needs chrdev_register. */
+/* Makes /dev and everything in it; once, after vfs_init. */
+void devices_init(void);
+/* Of these, the terminal on the architecture's serial line, under its own name and as console, tty. */
 void console_init(void);
