@@ -459,6 +459,20 @@ vm_mlock(struct vm *vm, uint64_t addr, uint64_t length, bool lock)
 	return err;
 }
 
+/* Faults in what is locked. */
+static void
+populate_locked(struct vm *vm)
+{
+	struct vma a;
+
+	for (uint64_t at = 0; vm_describe(vm, at, &a) == 0; at = a.end) {
+		if (a.file != NULL)
+			file_put(a.file);
+		if (a.flags & VMA_LOCKED)
+			(void)!vm_populate(vm, a.start, a.end - a.start, false);
+	}
+}
+
 int
 vm_mlockall(struct vm *vm, bool now, bool future, bool lock)
 {
@@ -476,5 +490,7 @@ vm_mlockall(struct vm *vm, bool now, bool future, bool lock)
 	vm_merge_range(vm, 0, USER_END, &dead);
 	mutex_unlock(&vm->lock);
 	vma_free_list(dead);
+	if (now && lock)
+		populate_locked(vm);
 	return 0;
 }

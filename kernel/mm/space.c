@@ -172,7 +172,39 @@ struct copy {
 	struct vm *child;
 	int err;
 	bool protected; /* a leaf of the parent lost its write permission */
+	uint64_t eager; /* page to copy at once; 0: none */
 };
+
+/*
+ * The page that the stack pointer is in: both will write to it first thing, so a copy now is cheaper
+ * than two faults.  0 if another thread could write to it meanwhile.
+ */
+static uint64_t
+page_to_copy(struct vm *parent)
+{
+	struct process *p = current->process;
+
+	if (p->vm != parent || READ_ONCE(p->live) != 1 || READ_ONCE(parent->refs.n) != 1)
+		return 0;
+	return ALIGN_DOWN(tf_sp(arch_user_frame(current)), PAGE_SIZE);
+}
+
+/* Gives the child a frame of its own with p's contents.  False: it cannot, share as usual. */
+static bool
+copy_page(struct copy *c, uint64_t va, struct page *p, pte_t old)
+{
+	struct page *q;
+
+	if (!(pte_prot(old) & PROT_WRITE) || page_alloc(PAGE_ANON, &q) != 0)
+		return false;
+	if (arch_pt_map(&c->child->pt, va, pte_make(page_paddr(q), pte_prot(old))) != 0) {
+		page_put(q);
+		return false;
+	}
+	memcpy(page_addr(q), page_addr(p), PAGE_SIZE);
+	rss_add(c->child, q);
+	return true;
+}
 
 /* Gives the child the parent's private frame, read-only in both. */
 static pte_t
@@ -185,6 +217,8 @@ copy_pte(void *arg, uint64_t va, pte_t old)
 
 	/* The child finds what is in the page cache by itself. */
 	if (p->type != PAGE_ANON || c->err)
+		return old;
+	if (va == c->eager && copy_page(c, va, p, old))
 		return old;
 	if (prot & PROT_WRITE)
 		e = pte_with_prot(old, prot & ~PROT_WRITE);
@@ -229,6 +263,7 @@ vm_fork(struct vm *parent, struct vm **out)
 	if (err)
 		return err;
 	c.child = child;
+	c.eager = page_to_copy(parent);
 	mutex_lock(&parent->lock);
 	child->brk_start = parent->brk_start;
 	child->brk = parent->brk;

@@ -374,6 +374,7 @@ static int
 prepare_file(struct vma *a, unsigned flags, struct file *file)
 {
 	bool writable = file->mode & FILE_WRITE;
+	int err;
 
 	a->max_prot = PROT_ACCESS;
 	switch (flags & MAP_TYPE) {
@@ -397,15 +398,15 @@ prepare_file(struct vma *a, unsigned flags, struct file *file)
 			return -EPERM;
 		a->max_prot &= ~PROT_EXEC;
 	}
-	if (file->ops->mmap == NULL &&
-	    (file->inode->ops == NULL || file->inode->ops->get_page == NULL))
-		return -ENODEV;
 	if (flags & MAP_GROWSDOWN)
 		return -EINVAL;
+	if (file->ops->mmap == NULL && (file->inode->mode & S_IFMT) != S_IFREG)
+		return -ENODEV;
 	a->file = file;
-	if (file->ops->mmap != NULL)
-		return file->ops->mmap(file, a);
-	return 0;
+	err = file->ops->mmap ? file->ops->mmap(file, a) : 0;
+	if (err || a->file == NULL)
+		return err;
+	return a->file->inode->ops && a->file->inode->ops->get_page ? 0 : -ENODEV;
 }
 
 static int
