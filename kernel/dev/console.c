@@ -5,6 +5,7 @@
 #include "kernel/fs/devfs.h"
 #include "kernel/fs/pty.h"
 #include "kernel/fs/tty.h"
+#include "kernel/lib/print.h"
 #include "kernel/lib/random.h"
 
 static struct tty console;
@@ -13,7 +14,7 @@ static bool ready ro_after_init;
 static size_t
 console_write(struct tty *t unused, const char *s, size_t n)
 {
-	arch_console_write(s, n);
+	console_write_locked(s, n);
 	return n;
 }
 
