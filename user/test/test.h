@@ -271,7 +271,7 @@ t_run(const struct test *test)
 {
 	char dir[64];
 	pid_t pid;
-	int how;
+	int how, status = 0;
 
 	snprintf(dir, sizeof(dir), "/tmp/test.%d.%s", getpid(), test->name);
 	pid = fork();
@@ -288,10 +288,18 @@ t_run(const struct test *test)
 		_exit(0);
 	}
 	setpgid(pid, pid);
-	how = t_wait(pid);
+	while (waitpid(pid, &status, WUNTRACED) < 0 && errno == EINTR)
+		continue;
+	how = WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+	if (WIFSTOPPED(status))		/* Its alarm would never come. */
+		how = 2000 + WSTOPSIG(status);
 	kill(-pid, SIGKILL);		/* What a failed test left behind. */
+	if (how >= 2000)
+		waitpid(pid, NULL, 0);
 	if (how == 0)
 		printf("ok %s\n", test->name);
+	else if (how >= 2000)
+		printf("not ok %s: stopped by signal %d\n", test->name, how - 2000);
 	else if (how >= 1000)
 		printf("not ok %s: killed by signal %d%s\n", test->name, how - 1000,
 		       how == 1000 + SIGALRM ? " (took too long)" : "");

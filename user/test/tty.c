@@ -1,0 +1,188 @@
+/*
+ * The terminal, as far as it can be asked without anyone typing. Standard input is the console and the
+ * controlling terminal, as init gives it.
+ */
+#include "user/test/test.h"
+#include <sys/ioctl.h>
+#include <termios.h>
+
+static int
+tty(void)
+{
+	return ok(open("/dev/tty", O_RDWR));
+}
+
+static void
+it_is_a_terminal(void)
+{
+	struct stat st;
+	struct termios t;
+	int fd = tty(), null = ok(open("/dev/null", O_RDWR));
+
+	check_eq(isatty(fd), 1);
+	check_eq(isatty(0), 1);
+	check_eq(isatty(null), 0);
+	check_eq(errno, ENOTTY);
+	fails(tcgetattr(null, &t), ENOTTY);
+	fails(tcgetattr(999, &t), EBADF);
+	ok(fstat(0, &st));
+	check(S_ISCHR(st.st_mode));
+	ok(stat("/dev/tty", &st));
+	check_eq(st.st_rdev, 0x500);
+	ok(stat("/dev/console", &st));
+	check_eq(st.st_rdev, 0x501);
+}
+
+static void
+attributes_round_trip(void)
+{
+	struct termios t, u, was;
+	int fd = tty();
+
+	signal(SIGTTOU, SIG_IGN);
+	ok(tcgetattr(fd, &was));
+	check((was.c_lflag & (ICANON | ISIG | ECHO)) == (ICANON | ISIG | ECHO));
+	check(was.c_oflag & OPOST);
+	check_eq(was.c_cc[VINTR], 3);
+	check_eq(was.c_cc[VEOF], 4);
+	check_eq(was.c_cc[VSUSP], 26);
+	check_eq(was.c_cc[VQUIT], 28);
+	t = was;
+	cfmakeraw(&t);
+	t.c_cc[VMIN] = 0;
+	t.c_cc[VTIME] = 1;
+	t.c_cc[VINTR] = 7;
+	ok(tcsetattr(fd, TCSANOW, &t));
+	ok(tcgetattr(fd, &u));
+	check(u.c_lflag == t.c_lflag && u.c_iflag == t.c_iflag && u.c_oflag == t.c_oflag);
+	check(memcmp(u.c_cc, t.c_cc, VSUSP) == 0);
+	/* Raw, and nobody types: VTIME ends the read with nothing. */
+	char c;
+	pid_t fg = tcgetpgrp(fd);
+	ok(tcsetpgrp(fd, getpgrp()));
+	check_eq(read(fd, &c, 1), 0);
+	ok(tcsetpgrp(fd, fg));
+	ok(tcsetattr(fd, TCSADRAIN, &was));
+	ok(tcsetattr(fd, TCSAFLUSH, &was));
+	ok(tcgetattr(0, &u));
+	check(u.c_lflag == was.c_lflag && u.c_cc[VINTR] == 3);
+	ok(tcflush(fd, TCIFLUSH));
+	ok(tcdrain(fd));
+	fails(tcflush(fd, 99), EINVAL);
+	fails(ioctl(fd, TCGETS, 16), EFAULT);
+	fails(ioctl(fd, 0x54ff, 0), ENOTTY);
+}
+
+static void
+window_size(void)
+{
+	struct winsize w = { 50, 132, 0, 0 }, was, now;
+	int fd = tty();
+
+	ok(ioctl(fd, TIOCGWINSZ, &was));
+	ok(ioctl(fd, TIOCSWINSZ, &w));
+	ok(ioctl(0, TIOCGWINSZ, &now));
+	check(now.ws_row == 50 && now.ws_col == 132);
+	ok(ioctl(fd, TIOCSWINSZ, &was));
+	fails(ioctl(fd, TIOCGWINSZ, 16), EFAULT);
+}
+
+static void
+who_is_in_the_foreground(void)
+{
+	int fd = tty(), null = ok(open("/dev/null", O_RDWR));
+	pid_t fg = ok(tcgetpgrp(fd)), sid;
+
+	check(fg > 0 && fg != getpgrp());	/* This test runs in a group of its own. */
+	ok(ioctl(fd, TIOCGSID, &sid));
+	check_eq(sid, getsid(0));
+	fails(tcgetpgrp(null), ENOTTY);
+	signal(SIGTTOU, SIG_IGN);
+	ok(tcsetpgrp(fd, getpgrp()));
+	check_eq(tcgetpgrp(fd), getpgrp());
+	ok(tcsetpgrp(fd, fg));
+	fails(tcsetpgrp(fd, -1), EINVAL);
+	fails(tcsetpgrp(fd, 999999), ESRCH);
+	pid_t p = t_fork();
+	if (p == 0) {
+		ok(setsid());
+		fails(tcsetpgrp(fd, getpgrp()), ENOTTY);	/* No longer our terminal. */
+		fails(open("/dev/tty", O_RDWR), ENXIO);
+		fails(ioctl(0, TIOCSCTTY, 0), EPERM);		/* It belongs to another session. */
+		_exit(0);
+	}
+	exits(p, 0);
+}
+
+static void
+background_groups_are_stopped(void)
+{
+	struct termios t;
+	int fd = tty(), status;
+	char c;
+
+	ok(tcgetattr(fd, &t));
+	for (int how = 0; how < 3; how++) {
+		pid_t p = t_fork();
+
+		if (p == 0) {
+			ok(setpgid(0, 0));
+			if (how == 0)
+				read(fd, &c, 1) < 0 ? _exit(1) : _exit(2);
+			if (how == 1)
+				tcsetattr(fd, TCSANOW, &t);
+			if (how == 2)
+				tcsetpgrp(fd, getpgrp());
+			_exit(0);
+		}
+		check_eq(waitpid(p, &status, WUNTRACED), p);
+		check(WIFSTOPPED(status));
+		check_eq(WSTOPSIG(status), how == 0 ? SIGTTIN : SIGTTOU);
+		kill(p, SIGKILL);
+		dies(p, SIGKILL);
+	}
+	/* With the signal ignored, or nobody to continue us, reading is an error and setting works. */
+	pid_t p = t_fork();
+	if (p == 0) {
+		ok(setpgid(0, 0));
+		signal(SIGTTIN, SIG_IGN);
+		signal(SIGTTOU, SIG_IGN);
+		fails(read(fd, &c, 1), EIO);
+		ok(tcsetattr(fd, TCSANOW, &t));
+		check_eq(write(fd, "", 0), 0);
+		_exit(0);
+	}
+	exits(p, 0);
+}
+
+static void
+giving_the_terminal_up(void)
+{
+	pid_t p = t_fork();
+
+	if (p == 0) {
+		int fd = tty();
+
+		ok(ioctl(fd, TIOCNOTTY));	/* Not the session's leader: only for itself. */
+		fails(open("/dev/tty", O_RDWR), ENXIO);
+		_exit(0);
+	}
+	exits(p, 0);
+	tty();
+}
+
+static const struct test tests[] = {
+	TEST(it_is_a_terminal),
+	TEST(attributes_round_trip),
+	TEST(window_size),
+	TEST(who_is_in_the_foreground),
+	TEST(background_groups_are_stopped),
+	TEST(giving_the_terminal_up),
+	{ NULL, NULL },
+};
+
+int
+main(int argc, char **argv)
+{
+	return t_main(argc, argv, tests);
+}
