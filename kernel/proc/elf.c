@@ -1,7 +1,8 @@
 /*
  * ELF: checks a program's headers and maps its segments from the page cache.
  *
- * Format: System V ABI, chapters 4 and 5.  Everything is read once, checked, and used from the copy.
+ * Format: System V ABI, chapters 4 and 5.  Everything is read once, checked, and used from the
+ * copy.
  */
 #include "arch/arch.h"
 #include "kernel/errno.h"
@@ -71,8 +72,8 @@ header_ok(const struct elf_header *h)
 }
 
 /*
- * True if s can be mapped: sizes and sums in range, within the file, congruent modulo the page size,
- * and above the segment before, which ends at `above`.
+ * True if s can be mapped: sizes and sums in range, within the file, congruent modulo the page
+ * size, and above the segment before, which ends at `above`.
  */
 static bool
 segment_ok(const struct elf *e, const struct elf_segment *s, uint64_t above)

@@ -1,6 +1,6 @@
 /*
- * The end of threads and processes, and what it means for their families: zombies, orphans, orphaned
- * process groups, SIGCHLD.
+ * The end of threads and processes, and what it means for their families: zombies, orphans,
+ * orphaned process groups, SIGCHLD.
  */
 #include "kernel/errno.h"
 #include "kernel/fs/tty.h"
@@ -123,8 +123,8 @@ fill_sigchld(struct process *p, int code, int status, struct siginfo *info)
 }
 
 /*
- * Tells the parent of a zombie.  True if it does not want to wait for it: the caller takes the zombie
- * out of the tables.
+ * Tells the parent of a zombie.  True if it does not want to wait for it: the caller takes the
+ * zombie out of the tables.
  */
 static bool
 notify_exit(struct process *p)
@@ -185,7 +185,8 @@ group_has_stopped(int pgid)
 
 /*
  * p ends, or loses the parent that it has: if its group was connected to that parent's and has no
- * other such connection, stopped members would never be continued.  `ends` is p if it is p that ends.
+ * other such connection, stopped members would never be continued.  `ends` is p if it is p that
+ * ends.
  */
 static void
 check_orphaned_group(struct process *p, struct process *parent, struct process *ends)

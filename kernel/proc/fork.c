@@ -268,9 +268,9 @@ store_tids(struct process *p, const struct clone_request *r, int tid)
 #define VFORK_RECHECK (10 * NSEC_PER_MSEC)
 
 /*
- * Sleeps until the child has left the shared address space; only death ends the wait early.  A signal
- * that does not kill must wait, and while one is pending no interruptible sleep is possible: then
- * death is looked for now and again.
+ * Sleeps until the child has left the shared address space; only death ends the wait early.  A
+ * signal that does not kill must wait, and while one is pending no interruptible sleep is
+ * possible: then death is looked for now and again.
  */
 static void
 wait_vfork(struct process *child)

@@ -44,7 +44,8 @@ unsigned process_count_user(uint32_t uid);
 
 /* Releases the parent that waits in vfork.  Takes process_lock. */
 void process_vfork_done(struct process *p);
-/* Takes a zombie out of the tree and the tables; caller holds process_lock, then process_release. */
+/* Takes a zombie out of the tree and the tables; caller holds process_lock, then process_release.
+ * */
 void process_unlink(struct process *p);
 /* Frees an unlinked process with its last thread.  Sleeps. */
 void process_release(struct process *p);

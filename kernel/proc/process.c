@@ -1,4 +1,5 @@
-/* The process table: numbers, lookup, process groups, sessions, and a process's life as an object. */
+/* The process table: numbers, lookup, process groups, sessions, and a process's life as an
+ * object. */
 #include "kernel/proc/process.h"
 
 #include "kernel/errno.h"

@@ -129,8 +129,8 @@ extern struct process *init_process;
 /* The process with that pid, with a reference taken, or NULL.  process_put gives it back. */
 struct process *process_find(int pid);
 void process_put(struct process *p);
-/* The thread with that tid / the process with that pid; caller holds process_lock, and the result is
- * valid while it does.  NULL if there is none. */
+/* The thread with that tid / the process with that pid; caller holds process_lock, and the result
+ * is valid while it does.  NULL if there is none. */
 struct thread *thread_find(int tid);
 struct process *process_find_locked(int pid);
 /* Walks the members (zombies too) of process group pgid; caller holds process_lock. */
@@ -150,7 +150,8 @@ bool process_group_orphaned(int pgid);
  */
 void process_notify_stop(struct process *p, int why);
 
-/* Ends the current thread / the whole process of the current thread.  status as wait4 reports it. */
+/* Ends the current thread / the whole process of the current thread.  status as wait4 reports it.
+ * */
 noreturn void thread_exit(int status);
 noreturn void process_exit(int status);
 #define EXIT_CODE(code) (((code)&0xff) << 8)

@@ -1,6 +1,6 @@
 /*
- * Who a process is: users, groups, capabilities.  Root (effective user 0) has every capability, others
- * have none; the identity belongs to the process and not to the thread.
+ * Who a process is: users, groups, capabilities.  Root (effective user 0) has every capability,
+ * others have none; the identity belongs to the process and not to the thread.
  */
 #include "kernel/errno.h"
 #include "kernel/lib/string.h"
@@ -12,8 +12,8 @@
 #define KEEP UINT32_MAX /* "leave this one as it is" */
 
 /*
- * Makes c the identity of the current process.  A user who has too many processes may become someone,
- * but execve then fails, as with Linux: programs do not expect setuid to fail.
+ * Makes c the identity of the current process.  A user who has too many processes may become
+ * someone, but execve then fails, as with Linux: programs do not expect setuid to fail.
  */
 static void
 commit_cred(const struct cred *c)
@@ -287,7 +287,7 @@ sys_setgroups(struct trapframe *tf)
 	return 0;
 }
 
-/* ---- Capabilities (capget(2)) ------------------------------------------------------------------ */
+/* ---- Capabilities (capget(2)) ---------------------------------------------------------------- */
 
 #define CAP_VERSION_1 0x19980330u
 #define CAP_VERSION_2 0x20071026u

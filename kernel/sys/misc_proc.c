@@ -108,7 +108,7 @@ sys_getcpu(struct trapframe *tf)
 	return 0;
 }
 
-/* ---- The end ------------------------------------------------------------------------------------ */
+/* ---- The end --------------------------------------------------------------------------------- */
 
 #define REBOOT_MAGIC	    0xfee1deadu
 #define REBOOT_CMD_RESTART  0x01234567u
@@ -170,7 +170,7 @@ sys_vhangup(struct trapframe *tf unused)
 	return 0;
 }
 
-/* ---- The log (syslog(2), not the C library's function) ------------------------------------------- */
+/* ---- The log (syslog(2), not the C library's function) --------------------------------------- */
 
 enum {
 	LOG_CLOSE,

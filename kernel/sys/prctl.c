@@ -26,8 +26,8 @@
 
 /*
  * Rampart's own ("RAMP"): arg2 1 exempts the programs that this process executes from now on, and
- * their children, from "no page writable and executable"; 0 takes it back; 2 asks.  What runs now is
- * not changed, and a set-user-ID program is never exempt.
+ * their children, from "no page writable and executable"; 0 takes it back; 2 asks.  What runs now
+ * is not changed, and a set-user-ID program is never exempt.
  */
 #define PR_RAMPART_ALLOW_WX 0x52414d50
 

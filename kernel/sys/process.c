@@ -25,7 +25,8 @@ sys_getppid(struct trapframe *tf unused)
 	return READ_ONCE(current->process->ppid);
 }
 
-/* The process that setpgid, getpgid and getsid mean by pid (0: the caller).  process_lock is held. */
+/* The process that setpgid, getpgid and getsid mean by pid (0: the caller).  process_lock is
+ * held. */
 static struct process *
 find_or_self(int pid)
 {

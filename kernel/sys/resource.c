@@ -179,7 +179,7 @@ sys_times(struct trapframe *tf)
 	return (long)(clock_monotonic() / TICK_NS);
 }
 
-/* ---- Priorities -------------------------------------------------------------------------------- */
+/* ---- Priorities ------------------------------------------------------------------------------ */
 
 #define PRIO_PROCESS 0
 #define PRIO_PGRP    1
