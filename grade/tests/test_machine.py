@@ -29,7 +29,7 @@ def probe(tmp_path_factory: pytest.TempPathFactory) -> Image:
     out = tmp_path_factory.mktemp("probe") / "probe"
     source = Path(__file__).parent / "probe" / "probe.S"
     subprocess.run([os.environ.get("CC", "gcc"), "-nostdlib", "-static", "-no-pie", "-Wl,-Ttext=0x100000",
-                    "-Wl,--build-id=none", "-Wl,-z,noexecstack", "-Wl,-N", "-e", "start", "-o", out, source],
+                    "-Wl,--build-id=none", "-Wl,-z,noexecstack", "-Wl,-N", "-Wl,--no-warn-rwx-segments", "-e", "start", "-o", out, source],
                    check=True, timeout=60)
     return Image(out)
 
