@@ -182,9 +182,10 @@ echo_erase(struct tty *t, uint8_t c, bool erase_key)
 	if (erase_key && !l_flag(t, ECHOE)) {
 		echo_byte(t, t->termios.cc[VERASE]);
 	} else if (c == '\t') {
-		unsigned col = column_at(t, t->head);
+		unsigned col = column_at(t, t->head), n = t->column > col ? t->column - col : 0;
 
-		while (t->column > col)
+		/* Counted first: without OPOST nobody keeps the column. */
+		for (n = MIN(n, 8u); n > 0; n--)
 			echo_raw(t, "\b");
 	} else {
 		if (is_control(c) && l_flag(t, ECHOCTL))
