@@ -3,8 +3,8 @@
  *
  * A cache hands out objects of one size, cut from slabs: naturally aligned blocks of 1 to 8 frames.
  * Each CPU has a list of free objects of its own in front of the slabs, linked through their first
- * words, so that the common alloc and free take a few instructions and no lock (the kernel is not
- * preempted, and interrupts use no heap).  Lists are filled from and drained to the slabs in batches.
+ * words, so that the common alloc and free take a few instructions and no lock, only interrupts off.
+ * Lists are filled from and drained to the slabs in batches.
  * kmalloc rounds up to one of thirteen such caches; what is bigger gets a block of frames.
  *
  * In a slab's struct page entries, private[0] is the cache; in the first one, private[1] is the list
@@ -206,9 +206,9 @@ slab_give(struct slab_cache *c, struct object *o)
 	c->nempty++;
 }
 
-/* ---- Per-CPU lists ---------------------------------------------------------------------------- */
+/* ---- Per-CPU lists; interrupts are off --------------------------------------------------------- */
 
-static noinline void *
+static noinline struct object *
 cpu_list_refill(struct slab_cache *c, struct cpu_list *l)
 {
 	struct object *o;
@@ -241,19 +241,24 @@ cpu_list_drain(struct slab_cache *c, struct cpu_list *l)
 static always_inline void *
 cache_alloc(struct slab_cache *c)
 {
+	irqstate_t s = arch_irq_save();
 	struct cpu_list *l = &c->cpu[arch_cpu_number()];
 	struct object *o = l->head;
 
-	if (unlikely(o == NULL))
-		return cpu_list_refill(c, l);
-	l->head = o->next;
-	l->n--;
+	if (likely(o != NULL)) {
+		l->head = o->next;
+		l->n--;
+	} else {
+		o = cpu_list_refill(c, l);
+	}
+	arch_irq_restore(s);
 	return o;
 }
 
 static always_inline void
 cache_free(struct slab_cache *c, void *p)
 {
+	irqstate_t s = arch_irq_save();
 	struct cpu_list *l = &c->cpu[arch_cpu_number()];
 	struct object *o = p;
 
@@ -262,6 +267,7 @@ cache_free(struct slab_cache *c, void *p)
 	l->head = o;
 	if (unlikely(++l->n > 2 * c->batch))
 		cpu_list_drain(c, l);
+	arch_irq_restore(s);
 }
 
 void *

@@ -1,6 +1,6 @@
 /*
  * The kernel heap: slab caches of one object size, and kmalloc's size classes on top of them.
- * From any context but interrupts, with or without spin locks held; never sleeps.
+ * From any context, with or without spin locks held; never sleeps.
  */
 #pragma once
 

@@ -5,7 +5,8 @@
  * page a frame and gives all that is left to a buddy allocator: free blocks of 2^order frames, each
  * aligned to its size, on one list an order; a freed block joins its buddy when that is free too.
  * In front of it each CPU keeps a small cache of single frames, so that the common case takes no lock.
- * A cache belongs to its CPU alone: the kernel is not preempted and interrupts never allocate.
+ * A cache belongs to its CPU alone: the kernel is not preempted, and interrupts never come here but
+ * through the heap, whose frames (PAGE_SLAB, and larger blocks) bypass the caches.
  */
 #include "kernel/mm/page.h"
 
@@ -27,7 +28,7 @@ static struct frame_cache {
 	int64_t in_use[PAGE_TYPES]; /* frames allocated minus frames freed on this CPU */
 } aligned(64) caches[MAX_CPUS];
 
-static struct spinlock buddy_lock = SPINLOCK_INIT;
+static struct spinlock buddy_lock = SPINLOCK_INIT; /* interrupts off: the heap takes it anywhere */
 static struct list free_lists[PAGE_MAX_ORDER + 1]; /* [buddy_lock] */
 static uint64_t free_frames;			   /* [buddy_lock] on free_lists */
 static uint64_t total_frames;			   /* [buddy_lock] ever released to the allocator */
@@ -193,8 +194,8 @@ page_release(paddr_t base, uint64_t size)
 {
 	uint64_t frame = ALIGN_UP(base.v, PAGE_SIZE) >> PAGE_SHIFT;
 	uint64_t end = (base.v + size) >> PAGE_SHIFT;
+	irqstate_t s = spin_lock_irq(&buddy_lock);
 
-	spin_lock(&buddy_lock);
 	while (frame < end) {
 		unsigned order = frame ? (unsigned)__builtin_ctzl(frame) : PAGE_MAX_ORDER;
 
@@ -206,7 +207,7 @@ page_release(paddr_t base, uint64_t size)
 		total_frames += 1ul << order;
 		frame += 1ul << order;
 	}
-	spin_unlock(&buddy_lock);
+	spin_unlock_irq(&buddy_lock, s);
 }
 
 void
@@ -244,27 +245,28 @@ page_init(void)
 static noinline bool
 cache_refill(struct frame_cache *c, enum page_type type)
 {
+	irqstate_t s = spin_lock_irq(&buddy_lock);
 	struct page *p;
 
-	spin_lock(&buddy_lock);
 	/* The last frames are the kernel's, so that there is memory to kill a process with. */
 	if ((type == PAGE_ANON || type == PAGE_FILE) && free_frames < reserve) {
-		spin_unlock(&buddy_lock);
+		spin_unlock_irq(&buddy_lock, s);
 		return false;
 	}
 	while (c->n < CACHE_BATCH && (p = buddy_alloc(0)) != NULL)
 		c->frames[c->n++] = p;
-	spin_unlock(&buddy_lock);
+	spin_unlock_irq(&buddy_lock, s);
 	return c->n > 0;
 }
 
 static noinline void
 cache_drain(struct frame_cache *c)
 {
-	spin_lock(&buddy_lock);
+	irqstate_t s = spin_lock_irq(&buddy_lock);
+
 	for (unsigned i = 0; i < CACHE_BATCH; i++)
 		buddy_free(c->frames[--c->n], 0);
-	spin_unlock(&buddy_lock);
+	spin_unlock_irq(&buddy_lock, s);
 }
 
 int
@@ -297,14 +299,15 @@ int
 page_alloc_order(unsigned order, enum page_type type, struct page **out)
 {
 	struct page *p;
+	irqstate_t s;
 
-	if (order == 0)
+	if (order == 0 && type != PAGE_SLAB)
 		return page_alloc(type, out);
 	if (order > PAGE_MAX_ORDER)
 		return -ENOMEM;
-	spin_lock(&buddy_lock);
+	s = spin_lock_irq(&buddy_lock);
 	p = buddy_alloc(order);
-	spin_unlock(&buddy_lock);
+	spin_unlock_irq(&buddy_lock, s);
 	if (p == NULL)
 		return -ENOMEM;
 	p->refs = 1;
@@ -319,20 +322,23 @@ static void
 page_free(struct page *p)
 {
 	struct frame_cache *c = &caches[arch_cpu_number()];
+	irqstate_t s;
+	bool cached;
 
 	assert(p->type != PAGE_RESERVED && p->type != PAGE_FREE);
 	c->in_use[p->type] -= 1l << p->order;
+	cached = p->order == 0 && p->type != PAGE_SLAB;
 	p->type = PAGE_FREE;
 	p->flags = 0;
-	if (likely(p->order == 0)) {
+	if (likely(cached)) {
 		if (unlikely(c->n == CACHE_MAX))
 			cache_drain(c);
 		c->frames[c->n++] = p;
 		return;
 	}
-	spin_lock(&buddy_lock);
+	s = spin_lock_irq(&buddy_lock);
 	buddy_free(p, p->order);
-	spin_unlock(&buddy_lock);
+	spin_unlock_irq(&buddy_lock, s);
 }
 
 void

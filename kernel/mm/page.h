@@ -41,7 +41,7 @@ paddr_t page_alloc_early(size_t frames);
 /* Gives reserved memory (the unpacked initramfs) to the allocator; whole frames inside the range. */
 void page_release(paddr_t base, uint64_t size);
 
-/* 2^order frames, contents undefined, one reference.  0 or -ENOMEM.  Any context but interrupts.
+/* 2^order frames, contents undefined, one reference.  0 or -ENOMEM.  Not from interrupts.
  * The last frames are not given to PAGE_ANON and PAGE_FILE: the kernel needs them to kill a process. */
 must_use int page_alloc_order(unsigned order, enum page_type type, struct page **out);
 /* One frame; page_alloc_zero's is cleared. */
