@@ -166,4 +166,4 @@ class Kernel:
     def current(self, cpu: int) -> int:
         """The address of the `struct thread` that `cpu` runs (0 before its first)."""
         base = self.image.sym("cpus") + cpu * self.image.sizeof("struct cpu")
-        return self.member(base, "struct cpu", "current")
+        return self.member(base, "struct cpu", "thread")

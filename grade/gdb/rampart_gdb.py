@@ -234,12 +234,15 @@ class Harden(gdb.Command):
             number_ = thread.num - 1
             if number_ >= count:
                 continue
-            current = block[number_]["current"]
+            current = block[number_]["thread"]
             if int(current) == 0:
                 print(f"stack-guard  CPU {number_}: runs no thread yet")
                 continue
             w, root = walker()
             stack = int(current["kstack"])
+            if stack == 0:
+                print(f"stack-guard  CPU {number_}: still on its start-up stack")
+                continue
             try:
                 below = w.translate(root, stack - 1)
                 there = w.translate(root, stack)
@@ -264,7 +267,7 @@ class Processes(gdb.Command):
         try:
             block = variable("cpus")
             for i in range(block.type.range()[1] + 1):
-                running[int(block[i]["current"])] = i
+                running[int(block[i]["thread"])] = i
         except (gdb.GdbError, gdb.error):
             pass
         running.pop(0, None)

@@ -23,7 +23,7 @@ struct vm { int refs; struct arch_pt pt; struct list all; };
 struct process;
 struct thread { long arch[3]; int tid; char name[16]; struct process *process; void *kstack; struct list siblings; };
 struct process { int pid; union { struct { int x, y; }; long z; }; struct list all, threads; };
-struct cpu { int number; struct thread *current; long pad[5]; };
+struct cpu { int number; struct thread *thread; long pad[5]; };
 
 extern struct list vm_all, process_all;
 extern struct vm vm1, vm2;
