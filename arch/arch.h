@@ -29,7 +29,7 @@ struct cpu;
  *   struct arch_pt       an address space's translation tables; member root, a paddr_t
  *   pte_t                one leaf entry, a structure
  *   irqstate_t           interrupt mask as saved
- *   struct cpu           per-CPU data, with members current and number; array cpus[MAX_CPUS]
+ *   struct cpu           per-CPU data, with members thread and number; array cpus[MAX_CPUS]
  */
 #include "machine.h"
 
@@ -58,6 +58,8 @@ noreturn void kernel_main(void);
 void arch_vm_init(void);
 /* Interrupt controller, traps, timer of the boot processor.  Interrupts stay off. */
 void arch_init(void);
+/* Processors that the machine has, at most MAX_CPUS. */
+unsigned arch_cpu_count(void);
 /* Where the kernel image lies in memory. */
 struct boot_range arch_kernel_image(void);
 /* Starts the other processors; each runs cpu_main(). Returns when all that answer are online. */
@@ -90,9 +92,9 @@ noreturn void arch_halt(void);
 noreturn void arch_poweroff(void);
 noreturn void arch_reboot(void);
 
-/* ---- Time ------------------------------------------------------------------------------------
- *   uint64_t arch_clock_ns(void)            monotonic, the same on every CPU
- */
+/* ---- Time ------------------------------------------------------------------------------------ */
+/* Nanoseconds since start-up; monotonic, the same on every CPU. */
+uint64_t arch_clock_ns(void);
 /* Raises the timer interrupt on this CPU once, at monotonic time ns (UINT64_MAX: never). */
 void arch_timer_set(uint64_t ns);
 /* Wall clock at boot in seconds since 1970, from the battery-backed clock; 0 if there is none. */
@@ -128,7 +130,7 @@ noreturn void arch_enter_user(void);
 void arch_set_tls(struct thread *t, uint64_t value);
 /* Leaves the present kernel stack for good: runs fn(arg), which does not return, at its top. */
 noreturn void arch_abandon_stack(void (*fn)(void *arg), void *arg);
-/* Initialises tf to start a program. */
+/* Initialises tf, and the current thread's TLS and segment registers, to start a program. */
 void arch_exec_frame(struct trapframe *tf, uint64_t entry, uint64_t sp);
 
 /* ---- Trap frames (inlines in machine.h) -------------------------------------------------------
@@ -145,6 +147,8 @@ void arch_exec_frame(struct trapframe *tf, uint64_t entry, uint64_t sp);
  */
 /* Prints the registers of tf to the console. */
 void arch_print_frame(const struct trapframe *tf);
+/* Prints the control registers of this CPU: what a panic has without a frame. */
+void arch_print_registers(void);
 
 /* ---- Translation tables -----------------------------------------------------------------------
  *   bool pte_present(pte_t), paddr_t pte_paddr(pte_t), unsigned pte_prot(pte_t) -> PROT_*
@@ -229,5 +233,12 @@ void arch_user_info_guard_enable(void);
 bool arch_user_info_guard_active(void);
 bool arch_no_execute_supported(void); /* pages can be non-executable */
 bool arch_no_execute_active(void);
-void arch_write_protect_enable(void); /* the kernel obeys read-only pages */
+void arch_write_protect_set(bool on); /* the kernel obeys read-only pages */
 bool arch_write_protect_active(void);
+/* ARCH_NAME_EXEC_GUARD ..., in machine.h: what the manuals call each bit. */
+
+/* Calls fn for every mapping of the kernel half; size is that of the page. */
+void arch_kernel_walk(void (*fn)(void *arg, uint64_t va, uint64_t size, paddr_t pa, unsigned prot),
+		      void *arg);
+/* The frames of kernel text. */
+struct boot_range arch_kernel_text(void);

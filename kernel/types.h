@@ -47,6 +47,17 @@ typedef struct {
 		max_a > max_b ? max_a : max_b;                                                     \
 	})
 
+/* Number of set bits; the compiler's own would call a library. */
+static inline unsigned
+popcount64(uint64_t v)
+{
+	unsigned n = 0;
+
+	for (; v; v &= v - 1)
+		n++;
+	return n;
+}
+
 #define container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
 
 #define must_use       __attribute__((warn_unused_result))

@@ -11,6 +11,7 @@
 #define KSTACK_AREA_BASE 0xffffc90000000000ul
 #define KSTACK_AREA_SIZE (1ul << 39)
 #define KERNEL_LINK_BASE 0xffffffff80200000ul
+#define KERNEL_LOAD_BASE 0x200000ul /* physical; kernel.lds */
 
 /* Below the last canonical page: a system call there would return to a non-canonical address. */
 #define USER_END 0x00007ffffffff000ul
@@ -195,14 +196,14 @@ struct tss {
 
 struct cpu {
 	struct cpu *self;	/* at %gs:0 */
-	struct thread *current; /* at %gs:8 */
+	struct thread *thread; /* at %gs:8: the one that runs */
 	uint64_t kernel_sp;	/* top of the current thread's kernel stack: where system calls start */
 	uint64_t user_sp;	/* scratch of the system call entry */
 	uint32_t number;
 	uint32_t apic_id;
 	struct arch_pt *pt; /* active address space */
-	bool online;
-	uint64_t ipi_pending; /* atomic: IPI_* bits */
+	uint32_t irq_depth; /* interrupt handlers that are running */
+	uint64_t nmis;
 	struct tss tss;
 	uint64_t gdt[8];
 } aligned(64);
@@ -296,6 +297,13 @@ arch_cycles(void)
 
 	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
 	return (uint64_t)hi << 32 | lo;
+}
+
+/* True in an interrupt handler. */
+static inline bool
+arch_in_interrupt(void)
+{
+	return this_cpu()->irq_depth != 0;
 }
 
 /* The caller's frame pointer; [fp] is the frame above, [fp + 8] the return address. */
@@ -427,3 +435,44 @@ arch_index_mask(uint64_t index, uint64_t limit)
 	__asm__ volatile("cmp %2, %1; sbb %0, %0" : "=r"(mask) : "r"(index), "r"(limit) : "cc");
 	return mask;
 }
+
+/* epoll's event as this ABI lays it out: packed here, aligned on other 64-bit machines. */
+struct arch_epoll_event {
+	uint32_t events;
+	uint64_t data;
+} packed;
+
+/* ---- Bulk memory ------------------------------------------------------------------------------ */
+
+static always_inline void
+arch_memcpy(void *dst, const void *src, size_t n)
+{
+	size_t words = n / 8, tail = n % 8;
+
+	__asm__ volatile("rep movsq\n\t"
+			 "mov %3, %2\n\t"
+			 "rep movsb"
+			 : "+D"(dst), "+S"(src), "+c"(words)
+			 : "r"(tail)
+			 : "memory");
+}
+
+static always_inline void
+arch_memset(void *dst, uint8_t c, size_t n)
+{
+	size_t words = n / 8, tail = n % 8;
+
+	__asm__ volatile("rep stosq\n\t"
+			 "mov %3, %1\n\t"
+			 "rep stosb"
+			 : "+D"(dst), "+c"(words)
+			 : "a"(c * 0x0101010101010101ul), "r"(tail)
+			 : "memory");
+}
+
+/* What the manuals call the guards of arch.h's hardening section. */
+#define ARCH_NAME_EXEC_GUARD	"CR4.SMEP"
+#define ARCH_NAME_ACCESS_GUARD	"CR4.SMAP"
+#define ARCH_NAME_INFO_GUARD	"CR4.UMIP"
+#define ARCH_NAME_NO_EXECUTE	"EFER.NXE"
+#define ARCH_NAME_WRITE_PROTECT "CR0.WP"

@@ -78,7 +78,7 @@ next_entry(struct unpack *u, struct entry *e)
 	if (name_size == 0 || name_size > PATH_MAX || name_size > left - HEADER_SIZE)
 		return "a name has a bad length";
 	e->name = (const char *)h + HEADER_SIZE;
-	if (strnlen(e->name, name_size) != name_size - 1)
+	if (e->name[name_size - 1] != '\0') /* some archivers pad the name with more NULs */
 		return "a name does not end where its length says";
 	/* Name and data are each padded to 4 bytes, counted from the header, which is aligned. */
 	name_end = ALIGN_UP((size_t)HEADER_SIZE + name_size, 4ul);

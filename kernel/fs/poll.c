@@ -259,7 +259,7 @@ poll_select(unsigned n, const uint64_t *const in[3], uint64_t *const out[3], uin
 	int err = 0;
 
 	for (unsigned w = 0; w < words; w++)
-		want += (unsigned)__builtin_popcountll(in[0][w] | in[1][w] | in[2][w]);
+		want += (unsigned)popcount64(in[0][w] | in[1][w] | in[2][w]);
 	if (want > POLL_ON_STACK) {
 		entries = kmalloc(want * (sizeof(*entries) + sizeof(*slots)));
 		if (!entries)

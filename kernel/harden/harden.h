@@ -37,5 +37,7 @@ void harden_parse(void);
 bool harden_wanted(enum harden_row row);
 /* Sets this CPU's control-register bits.  Each CPU calls it before it runs its first thread. */
 void harden_cpu_init(void);
+/* One line on the console that names the mitigation that stopped something.  Rate-limited. */
+void harden_report(const char *name, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* The table in order of enum harden_row. */
 extern const struct mitigation *const mitigations[HARDEN_ROWS];

@@ -14,6 +14,9 @@ void kprintf(const char *fmt, ...) printf_like(1, 2);
 /* Writes to the kernel log and always to the console: oopses, attack reports, panics. */
 void kalert(const char *fmt, ...) printf_like(1, 2);
 
+/* Writes raw bytes to the console, kept apart from the kernel's own lines: for the tty. */
+void console_write_locked(const char *s, size_t n);
+
 /* As snprintf: terminates if size > 0 and returns the length that the whole text would have. */
 int snprintf(char *buf, size_t size, const char *fmt, ...) printf_like(3, 4);
 int vsnprintf(char *buf, size_t size, const char *fmt, va_list ap) printf_like(3, 0);

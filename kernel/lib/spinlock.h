@@ -18,6 +18,9 @@ struct spinlock {
 
 #define SPINLOCK_INIT {0, 0}
 
+/* Spin locks held by each CPU: nobody may sleep, and an oops panics, while there are any. */
+extern uint32_t spin_depth[MAX_CPUS];
+
 void spin_contended(struct spinlock *l);
 
 static inline void
@@ -39,11 +42,13 @@ spin_lock(struct spinlock *l)
 	if (unlikely(__atomic_exchange_n(&l->locked, 1, __ATOMIC_ACQUIRE)))
 		spin_contended(l);
 	l->owner = arch_cpu_number() + 1;
+	spin_depth[l->owner - 1]++;
 }
 
 static always_inline void
 spin_unlock(struct spinlock *l)
 {
+	spin_depth[l->owner - 1]--;
 	l->owner = 0;
 	__atomic_store_n(&l->locked, 0, __ATOMIC_RELEASE);
 }

@@ -200,7 +200,6 @@ process_start_init(void)
 	struct thread *t;
 	irqstate_t s;
 
-	process_init();
 	parse_cmdline();
 	if (thread_create("init", init_main, NULL, &t) || process_alloc(&p) ||
 	    sighand_create(NULL, &p->sighand) || files_create(&p->files) ||

@@ -21,8 +21,7 @@ void process_set_session(struct process *p, int sid);
 
 /* ---- What the files of this room share ---- */
 
-/* Makes the caches / starts the thread that frees threads which no one waits for. */
-void process_init(void);
+/* Starts the thread that frees threads which no one waits for. */
 must_use int reaper_start(void);
 /* An empty process with one reference (the table's), in no list.  0 or -ENOMEM. */
 must_use int process_alloc(struct process **out);

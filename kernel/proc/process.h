@@ -120,6 +120,8 @@ struct process {
 extern struct spinlock process_lock; /* interrupts off */
 extern struct list process_all;	     /* [process_lock] process.all, in order of creation */
 
+/* Makes the process table.  Before init data becomes read-only. */
+void process_init(void);
 /* Starts process 1: executes the command line's init with the console as fds 0, 1, 2. */
 void process_start_init(void);
 

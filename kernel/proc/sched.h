@@ -21,6 +21,9 @@ struct run_queue {
 
 extern struct run_queue run_queues[MAX_CPUS];
 
+/* A full time slice at nice 0. */
+#define SCHED_SLICE_NS (30 * NSEC_PER_MSEC)
+
 /* Makes run queues and an idle thread for each CPU; the boot processor is online. */
 void sched_init(unsigned ncpus);
 /* Leaves the boot context for the boot processor's idle thread. */

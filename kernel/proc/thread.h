@@ -47,10 +47,12 @@ struct thread {
 	int cpu;	    /* where it runs or ran last */
 	uint64_t affinity;  /* CPUs that it may run on */
 	int8_t nice;	    /* -20 .. 19 */
+	uint8_t policy;	    /* SCHED_OTHER, SCHED_BATCH or SCHED_IDLE: kept and reported */
 	int64_t slice;	    /* ns left of its time slice */
-	uint64_t run_since; /* when it last got a CPU */
-	uint64_t utime, stime; /* ns in user mode and in the kernel */
-	uint64_t mode_since;   /* when it last changed mode */
+	uint64_t run_since; /* when it last got a CPU, or was last charged */
+	uint64_t runtime;   /* ns that it has run */
+	uint32_t user_ticks, kernel_ticks; /* samples: split runtime into user and system time */
+	unsigned mutexes_held; /* own thread only */
 	uint64_t nvcsw, nivcsw; /* context switches: voluntary, involuntary */
 
 	/* Signals; kernel/proc/signal.c says which lock guards what. */

@@ -57,5 +57,8 @@ bool timer_cancel(struct timer *t);
 /* True if t is armed. */
 bool timer_pending(const struct timer *t);
 
-/* Runs expired timers and programs the next event.  From the timer interrupt. */
-void timer_interrupt(void);
+/* Runs expired timers, charges the tick, programs the next event.  From the timer interrupt;
+ * user: it interrupted user mode. */
+void timer_interrupt(bool user);
+/* Wants timer_interrupt on this CPU at `ns` at the latest, beside its timers (UINT64_MAX: no need). */
+void timer_set_tick(uint64_t ns);

@@ -1,0 +1,449 @@
+/*
+ * Translation tables: 4-level paging (SDM 3A 4.5).  All roots share the kernel half's top-level
+ * entries, which are made once, here.
+ *
+ * Kernel half:  the direct map (RW-, never executable; the image's text and rodata R--),
+ *               the stack area, and the image (text R-X, rodata R--, data RW-).
+ */
+#include "kernel/errno.h"
+#include "kernel/harden/harden.h"
+#include "kernel/lib/print.h"
+#include "kernel/lib/string.h"
+#include "kernel/mm/page.h"
+#include "x86.h"
+
+struct arch_pt kernel_pt;
+uint64_t x86_user_nx ro_after_init = PTE_NX;
+
+#define ENTRIES	    512u
+#define LEVEL_SHIFT(level) (PAGE_SHIFT + 9 * ((level)-1))
+#define LEVEL_SIZE(level)  (1ul << LEVEL_SHIFT(level))
+#define INDEX(va, level)   (((va) >> LEVEL_SHIFT(level)) & (ENTRIES - 1))
+#define FLUSH_BY_PAGE_MAX  32 /* beyond it the whole address space is flushed */
+
+static uint64_t *
+table_at(uint64_t entry)
+{
+	return phys_to_virt(PADDR(entry & PTE_FRAME));
+}
+
+/* A zeroed table page; before the page allocator works, an early frame. */
+static int
+table_alloc(paddr_t *out)
+{
+	struct page *p;
+	int err;
+
+	if (!pages) {
+		*out = page_alloc_early(1);
+		return 0;
+	}
+	err = page_alloc_zero(PAGE_TABLE, &p);
+	if (!err)
+		*out = page_paddr(p);
+	return err;
+}
+
+/* The entry for va in the table of the given level, NULL if a level above is missing. */
+static uint64_t *
+find_entry(paddr_t root, uint64_t va, unsigned level)
+{
+	uint64_t *table = phys_to_virt(root);
+
+	for (unsigned l = 4; l > level; l--) {
+		uint64_t e = table[INDEX(va, l)];
+
+		if (!(e & PTE_P))
+			return NULL;
+		table = table_at(e);
+	}
+	return &table[INDEX(va, level)];
+}
+
+/* As find_entry, but makes the levels above.  0 or -ENOMEM. */
+static int
+make_entry(paddr_t root, uint64_t va, unsigned level, uint64_t **out)
+{
+	uint64_t *table = phys_to_virt(root);
+
+	for (unsigned l = 4; l > level; l--) {
+		uint64_t *e = &table[INDEX(va, l)];
+
+		if (unlikely(!(*e & PTE_P))) {
+			paddr_t frame;
+			int err = table_alloc(&frame);
+
+			if (err)
+				return err;
+			WRITE_ONCE(*e, frame.v | PTE_P | PTE_W | (va < USER_END ? PTE_U : 0));
+		}
+		table = table_at(*e);
+	}
+	*out = &table[INDEX(va, level)];
+	return 0;
+}
+
+/* ---- The kernel half, at start-up ---- */
+
+/* Maps [va, va + size) to pa in the largest pages that fit. */
+static void
+map_kernel(uint64_t va, uint64_t pa, uint64_t size, unsigned prot)
+{
+	uint64_t bits = x86_pte_bits(prot);
+
+	while (size) {
+		bool large = IS_ALIGNED(va | pa, LEVEL_SIZE(2)) && size >= LEVEL_SIZE(2);
+		uint64_t step = large ? LEVEL_SIZE(2) : PAGE_SIZE, *e;
+
+		if (make_entry(kernel_pt.root, va, large ? 2 : 1, &e))
+			panic("mmu: no memory for the kernel's tables");
+		*e = pa | bits | (large ? PTE_PS : 0);
+		va += step;
+		pa += step;
+		size -= step;
+	}
+}
+
+/* Splits the 2 MiB page at va, so that its 4 KiB pages can differ. */
+static void
+split_large(uint64_t va)
+{
+	uint64_t *e = find_entry(kernel_pt.root, va, 2), old = *e, *table;
+	paddr_t frame;
+
+	if (!(old & PTE_PS))
+		return;
+	if (table_alloc(&frame))
+		panic("mmu: no memory for the kernel's tables");
+	table = phys_to_virt(frame);
+	for (unsigned i = 0; i < ENTRIES; i++)
+		table[i] = (old & ~PTE_PS) + i * PAGE_SIZE;
+	*e = frame.v | PTE_P | PTE_W;
+}
+
+/* Sets the permissions of present kernel mappings. */
+static void
+protect_kernel(uint64_t va, uint64_t size, unsigned prot)
+{
+	for (uint64_t end = va + size; va < end; va += PAGE_SIZE) {
+		uint64_t *e;
+
+		split_large(va);
+		e = find_entry(kernel_pt.root, va, 1);
+		*e = (*e & PTE_FRAME) | x86_pte_bits(prot);
+		x86_invlpg(va);
+	}
+}
+
+static uint64_t
+image_phys(const char *p)
+{
+	return KERNEL_LOAD_BASE + (uint64_t)(p - __image_start);
+}
+
+static void
+map_section(const char *start, const char *end, unsigned prot)
+{
+	map_kernel((uint64_t)start, image_phys(start), (uint64_t)(end - start), prot);
+}
+
+static uint64_t
+direct(uint64_t pa)
+{
+	return DIRECT_MAP_BASE + pa;
+}
+
+/* One decision for every permission of the kernel's own pages: row wx. */
+static unsigned
+kernel_prot(unsigned prot)
+{
+	if (harden_wanted(HARDEN_WX))
+		return prot;
+	return PROT_READ | PROT_WRITE | PROT_EXEC;
+}
+
+void
+arch_vm_init(void)
+{
+	uint64_t *e, text_size = (uint64_t)(__rodata_end - __text_start);
+
+	if (!harden_wanted(HARDEN_NX))
+		x86_user_nx = 0;
+	kernel_pt.root = page_alloc_early(1);
+	for (unsigned i = 0; i < boot_info.nram; i++) {
+		struct boot_range *r = &boot_info.ram[i];
+
+		map_kernel(direct(r->base.v), r->base.v, r->size,
+			   kernel_prot(PROT_READ | PROT_WRITE));
+	}
+	map_kernel(direct(acpi_info.lapic), acpi_info.lapic, PAGE_SIZE,
+		   PROT_READ | PROT_WRITE | PROT_DEVICE);
+	if (acpi_info.ioapic)
+		map_kernel(direct(acpi_info.ioapic), acpi_info.ioapic, PAGE_SIZE,
+			   PROT_READ | PROT_WRITE | PROT_DEVICE);
+
+	map_section(__text_start, __text_end, kernel_prot(PROT_READ | PROT_EXEC));
+	map_section(__rodata_start, __rodata_end, kernel_prot(PROT_READ));
+	map_section(__ro_after_init_start, __ro_after_init_end,
+		    kernel_prot(PROT_READ | PROT_WRITE));
+	map_section(__data_start, __data_end, kernel_prot(PROT_READ | PROT_WRITE));
+
+	/* Text and rodata have a second address in the direct map; so has the bring-up code. */
+	protect_kernel(direct(image_phys(__text_start)), text_size, kernel_prot(PROT_READ));
+	protect_kernel(direct(TRAMPOLINE_CODE), PAGE_SIZE, kernel_prot(PROT_READ));
+
+	/* Make the stack area's top-level entry now: every root copies it. */
+	if (make_entry(kernel_pt.root, KSTACK_AREA_BASE, 3, &e))
+		panic("mmu: no memory for the kernel's tables");
+	arch_pt_activate(&kernel_pt);
+}
+
+void
+arch_protect_init_data(void)
+{
+	uint64_t size = (uint64_t)(__ro_after_init_end - __ro_after_init_start);
+
+	protect_kernel((uint64_t)__ro_after_init_start, size, kernel_prot(PROT_READ));
+	protect_kernel(direct(image_phys(__ro_after_init_start)), size, kernel_prot(PROT_READ));
+	arch_tlb_flush(&kernel_pt, (uint64_t)__ro_after_init_start,
+		       (uint64_t)__ro_after_init_end);
+	arch_tlb_flush(&kernel_pt, direct(image_phys(__ro_after_init_start)),
+		       direct(image_phys(__ro_after_init_end)));
+}
+
+/*
+ * The tables on which the other processors turn on paging: the kernel half, the trampoline's page
+ * R-X and its parameters' RW- at their physical addresses.  Freed when all are up.
+ */
+int
+x86_bringup_root(struct arch_pt *pt)
+{
+	uint64_t *e;
+	int err = arch_pt_create(pt);
+
+	if (err)
+		return err;
+	err = make_entry(pt->root, TRAMPOLINE_CODE, 1, &e);
+	if (err) {
+		arch_pt_destroy(pt);
+		return err;
+	}
+	e[0] = TRAMPOLINE_CODE | PTE_P;
+	e[1] = TRAMPOLINE_DATA | PTE_P | PTE_W | PTE_NX;
+	return 0;
+}
+
+static void
+walk(uint64_t *table, unsigned level, uint64_t va,
+     void (*fn)(void *arg, uint64_t va, uint64_t size, paddr_t pa, unsigned prot), void *arg)
+{
+	for (unsigned i = 0; i < ENTRIES; i++, va += LEVEL_SIZE(level)) {
+		uint64_t e = table[i];
+
+		if (!(e & PTE_P))
+			continue;
+		if (level > 1 && !(e & PTE_PS))
+			walk(table_at(e), level - 1, va, fn, arg);
+		else
+			fn(arg, va, LEVEL_SIZE(level), PADDR(e & PTE_FRAME), pte_prot((pte_t){e}));
+	}
+}
+
+void
+arch_kernel_walk(void (*fn)(void *arg, uint64_t va, uint64_t size, paddr_t pa, unsigned prot),
+		 void *arg)
+{
+	uint64_t *root = phys_to_virt(kernel_pt.root);
+
+	for (unsigned i = ENTRIES / 2; i < ENTRIES; i++) {
+		uint64_t va = 0xffff000000000000ul | (uint64_t)i << LEVEL_SHIFT(4);
+
+		if (root[i] & PTE_P)
+			walk(table_at(root[i]), 3, va, fn, arg);
+	}
+}
+
+struct boot_range
+arch_kernel_text(void)
+{
+	return (struct boot_range){PADDR(image_phys(__text_start)),
+				   (uint64_t)(__text_end - __text_start)};
+}
+
+/* ---- Address spaces ---- */
+
+int
+arch_pt_create(struct arch_pt *pt)
+{
+	struct page *p;
+	uint64_t *table;
+	const uint64_t *kernel = phys_to_virt(kernel_pt.root);
+	int err = page_alloc(PAGE_TABLE, &p);
+
+	if (err)
+		return err;
+	table = page_addr(p);
+	memset(table, 0, PAGE_SIZE / 2);
+	memcpy(table + ENTRIES / 2, kernel + ENTRIES / 2, PAGE_SIZE / 2);
+	pt->root = page_paddr(p);
+	pt->cpus = 0;
+	return 0;
+}
+
+static void
+free_tables(uint64_t *table, unsigned level, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		if (!(table[i] & PTE_P))
+			continue;
+		if (level > 2)
+			free_tables(table_at(table[i]), level - 1, ENTRIES);
+		page_put(page_of(PADDR(table[i] & PTE_FRAME)));
+	}
+}
+
+/* An idle CPU may still have the tables loaded: it runs on whatever was there. */
+static void
+leave_lazy(void *arg)
+{
+	struct arch_pt *pt = arg;
+
+	if (this_cpu()->pt == pt)
+		arch_pt_activate(&kernel_pt);
+}
+
+void
+arch_pt_destroy(struct arch_pt *pt)
+{
+	uint64_t lazy = __atomic_load_n(&pt->cpus, __ATOMIC_ACQUIRE);
+
+	if (lazy)
+		x86_run_on_cpus(lazy, leave_lazy, pt);
+	assert(pt->cpus == 0);
+	free_tables(phys_to_virt(pt->root), 4, ENTRIES / 2);
+	page_put(page_of(pt->root));
+	pt->root = PADDR(0);
+}
+
+int
+arch_pt_map(struct arch_pt *pt, uint64_t va, pte_t pte)
+{
+	uint64_t *e;
+	int err = make_entry(pt->root, va, 1, &e);
+
+	if (!err)
+		WRITE_ONCE(*e, pte.v);
+	return err;
+}
+
+pte_t
+arch_pt_get(struct arch_pt *pt, uint64_t va)
+{
+	uint64_t *table = phys_to_virt(pt->root), e;
+
+	for (unsigned l = 4;; l--) {
+		e = table[INDEX(va, l)];
+		if (l == 1)
+			return (pte_t){e};
+		if (!(e & PTE_P))
+			return pte_none();
+		if (e & PTE_PS) /* kernel only: the 4 KiB of it that va names */
+			return (pte_t){(e & ~PTE_PS) + (va & (LEVEL_SIZE(l) - 1) & ~PAGE_MASK)};
+		table = table_at(e);
+	}
+}
+
+void
+arch_pt_update(struct arch_pt *pt, uint64_t start, uint64_t end,
+	       pte_t (*fn)(void *arg, uint64_t va, pte_t old), void *arg)
+{
+	for (uint64_t va = start; va < end;) {
+		uint64_t *table = phys_to_virt(pt->root);
+		unsigned l;
+
+		for (l = 4; l > 1; l--) {
+			uint64_t e = table[INDEX(va, l)];
+
+			if (!(e & PTE_P))
+				break;
+			table = table_at(e);
+		}
+		if (l > 1) { /* nothing below this entry */
+			va = ALIGN_DOWN(va, LEVEL_SIZE(l)) + LEVEL_SIZE(l);
+			continue;
+		}
+		do {
+			pte_t old = {table[INDEX(va, 1)]}, new;
+
+			if (pte_present(old)) {
+				new = fn(arg, va, old);
+				if (new.v != old.v)
+					WRITE_ONCE(table[INDEX(va, 1)], new.v);
+			}
+			va += PAGE_SIZE;
+		} while (va < end && INDEX(va, 1));
+	}
+}
+
+void
+arch_pt_activate(struct arch_pt *pt)
+{
+	struct cpu *c = this_cpu();
+	struct arch_pt *old = c->pt;
+	irqstate_t s = arch_irq_save();
+
+	/* The bit first: a flush that does not see it is one that this load makes needless. */
+	__atomic_fetch_or(&pt->cpus, BIT(c->number), __ATOMIC_SEQ_CST);
+	c->pt = pt;
+	x86_write_cr3(pt->root.v);
+	if (old && old != pt)
+		__atomic_fetch_and(&old->cpus, ~BIT(c->number), __ATOMIC_SEQ_CST);
+	arch_irq_restore(s);
+}
+
+/* ---- TLB ---- */
+
+struct flush_range {
+	struct arch_pt *pt;
+	uint64_t start, end;
+};
+
+static void
+flush_here(void *arg)
+{
+	const struct flush_range *r = arg;
+	bool kernel = r->pt == &kernel_pt;
+
+	if (!kernel && this_cpu()->pt != r->pt)
+		return;
+	if (r->end - r->start <= FLUSH_BY_PAGE_MAX * PAGE_SIZE) {
+		for (uint64_t va = r->start; va < r->end; va += PAGE_SIZE)
+			x86_invlpg(va);
+	} else if (kernel) { /* global pages go when CR4.PGE changes (SDM 3A 4.10.4.1) */
+		uint64_t cr4 = x86_read_cr4();
+
+		x86_write_cr4(cr4 & ~CR4_PGE);
+		x86_write_cr4(cr4);
+	} else {
+		x86_write_cr3(x86_read_cr3());
+	}
+}
+
+void
+arch_tlb_flush(struct arch_pt *pt, uint64_t start, uint64_t end)
+{
+	struct flush_range r = {pt, start, end};
+	uint64_t cpus_mask;
+
+	/* The table writes before this call are visible before the mask is read. */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	cpus_mask = pt == &kernel_pt ? x86_cpus_online()
+				     : __atomic_load_n(&pt->cpus, __ATOMIC_SEQ_CST);
+	x86_run_on_cpus(cpus_mask, flush_here, &r);
+}
+
+void
+arch_tlb_flush_local(uint64_t va)
+{
+	x86_invlpg(va);
+}

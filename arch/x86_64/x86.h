@@ -1,0 +1,238 @@
+/* x86_64's private vocabulary: control registers, MSRs, ports, and who provides what in this folder. */
+#pragma once
+
+#include "arch/arch.h"
+#include "kernel/types.h"
+
+/* Control registers (SDM 3A 2.5) */
+#define CR0_PE BIT(0)
+#define CR0_MP BIT(1)
+#define CR0_EM BIT(2)
+#define CR0_TS BIT(3)
+#define CR0_NE BIT(5)
+#define CR0_WP BIT(16)
+#define CR0_PG BIT(31)
+
+#define CR4_PAE	       BIT(5)
+#define CR4_PGE	       BIT(7)
+#define CR4_OSFXSR     BIT(9)
+#define CR4_OSXMMEXCPT BIT(10)
+#define CR4_UMIP       BIT(11)
+#define CR4_OSXSAVE    BIT(18)
+#define CR4_SMEP       BIT(20)
+#define CR4_SMAP       BIT(21)
+
+/* Model-specific registers (SDM 4) */
+#define MSR_APIC_BASE	   0x1b
+#define MSR_EFER	   0xc0000080
+#define MSR_STAR	   0xc0000081
+#define MSR_LSTAR	   0xc0000082
+#define MSR_CSTAR	   0xc0000083
+#define MSR_SFMASK	   0xc0000084
+#define MSR_FS_BASE	   0xc0000100
+#define MSR_GS_BASE	   0xc0000101
+#define MSR_KERNEL_GS_BASE 0xc0000102
+
+#define EFER_SCE BIT(0)
+#define EFER_LME BIT(8)
+#define EFER_NXE BIT(11)
+
+/* Exceptions (SDM 3A 6.3.1) */
+#define VEC_DE	  0
+#define VEC_DB	  1
+#define VEC_NMI	  2
+#define VEC_BP	  3
+#define VEC_OF	  4
+#define VEC_BR	  5
+#define VEC_UD	  6
+#define VEC_NM	  7
+#define VEC_DF	  8
+#define VEC_TS	  10
+#define VEC_NP	  11
+#define VEC_SS	  12
+#define VEC_GP	  13
+#define VEC_PF	  14
+#define VEC_MF	  16
+#define VEC_AC	  17
+#define VEC_MC	  18
+#define VEC_XM	  19
+/* Interrupts: our choice */
+#define VEC_SERIAL     0x24
+#define VEC_TIMER      0xef
+#define VEC_RESCHEDULE 0xf0
+#define VEC_IPI	       0xf1
+#define VEC_SPURIOUS   0xff
+
+/* Page-fault error code (SDM 3A 4.7) */
+#define PF_PRESENT BIT(0)
+#define PF_WRITE   BIT(1)
+#define PF_USER	   BIT(2)
+#define PF_RSVD	   BIT(3)
+#define PF_FETCH   BIT(4)
+
+/* Interrupt stack table: which stack an exception that cannot trust its own gets. */
+#define IST_DF	  1
+#define IST_NMI	  2
+#define IST_MC	  3
+#define IST_DB	  4
+#define IST_COUNT 4
+
+struct cpuid {
+	uint32_t a, b, c, d;
+};
+
+static inline struct cpuid
+x86_cpuid(uint32_t leaf, uint32_t sub)
+{
+	struct cpuid r;
+
+	__asm__ volatile("cpuid" : "=a"(r.a), "=b"(r.b), "=c"(r.c), "=d"(r.d) : "a"(leaf), "c"(sub));
+	return r;
+}
+
+static inline uint64_t
+x86_rdmsr(uint32_t msr)
+{
+	uint32_t lo, hi;
+
+	__asm__ volatile("rdmsr" : "=a"(lo), "=d"(hi) : "c"(msr));
+	return (uint64_t)hi << 32 | lo;
+}
+
+static inline void
+x86_wrmsr(uint32_t msr, uint64_t v)
+{
+	__asm__ volatile("wrmsr" : : "c"(msr), "a"((uint32_t)v), "d"((uint32_t)(v >> 32)) : "memory");
+}
+
+#define X86_CONTROL_REGISTER(n)                                                                    \
+	static inline uint64_t x86_read_cr##n(void)                                                \
+	{                                                                                          \
+		uint64_t v;                                                                        \
+		__asm__ volatile("mov %%cr" #n ", %0" : "=r"(v));                                  \
+		return v;                                                                          \
+	}                                                                                          \
+	static inline void x86_write_cr##n(uint64_t v)                                             \
+	{                                                                                          \
+		__asm__ volatile("mov %0, %%cr" #n : : "r"(v) : "memory");                         \
+	}
+X86_CONTROL_REGISTER(0)
+X86_CONTROL_REGISTER(2)
+X86_CONTROL_REGISTER(3)
+X86_CONTROL_REGISTER(4)
+
+static inline void
+x86_invlpg(uint64_t va)
+{
+	__asm__ volatile("invlpg (%0)" : : "r"(va) : "memory");
+}
+
+static inline uint8_t
+x86_in8(uint16_t port)
+{
+	uint8_t v;
+
+	__asm__ volatile("inb %1, %0" : "=a"(v) : "Nd"(port));
+	return v;
+}
+
+static inline void
+x86_out8(uint16_t port, uint8_t v)
+{
+	__asm__ volatile("outb %0, %1" : : "a"(v), "Nd"(port));
+}
+
+static inline void
+x86_out16(uint16_t port, uint16_t v)
+{
+	__asm__ volatile("outw %0, %1" : : "a"(v), "Nd"(port));
+}
+
+/* Sections, by kernel.lds; page-aligned. */
+extern char __image_start[], __text_start[], __text_end[], __rodata_start[], __rodata_end[];
+extern char __ro_after_init_start[], __ro_after_init_end[], __data_start[], __data_end[];
+
+/* acpi.c: what the firmware's tables say. */
+struct acpi_info {
+	uint32_t lapic_ids[MAX_CPUS];
+	unsigned ncpus;
+	uint64_t lapic, ioapic;	  /* physical addresses */
+	uint32_t ioapic_gsi_base;
+	uint32_t serial_gsi;	  /* interrupt input of ISA IRQ 4 */
+	uint16_t serial_flags;	  /* MPS INTI flags of it */
+	uint16_t pm1a_control;	  /* port; 0: none */
+	uint16_t sleep_type;	  /* SLP_TYPa of S5 */
+	uint16_t reset_port;	  /* 0: none */
+	uint8_t reset_value;
+};
+extern struct acpi_info acpi_info;
+/* Reads the tables through the direct map; rsdp 0: searches the BIOS area. */
+void acpi_init(uint64_t rsdp);
+
+/* boot.c */
+noreturn void x86_boot(uint64_t start_info);
+
+/* cpu.c: GDT, TSS, system call MSRs, FPU of the running CPU. */
+void x86_cpu_init(struct cpu *c);
+void x86_percpu_init(struct cpu *c);
+void x86_fpu_cpu_init(void);
+
+/* trap.c */
+void x86_idt_init(void);
+void x86_idt_load(void);
+void x86_trap(struct trapframe *tf);
+void x86_paranoid_trap(struct trapframe *tf);
+/* Gives c its emergency stacks. */
+void x86_cpu_stacks(struct cpu *c);
+
+/* irq.c: local APIC and I/O APIC */
+void x86_lapic_init(void);
+void x86_lapic_eoi(void);
+void x86_ioapic_init(void);
+void x86_ipi(uint32_t apic_id, uint32_t icr_low);
+#define ICR_FIXED   (0u << 8)
+#define ICR_NMI	    (4u << 8)
+#define ICR_INIT    (5u << 8)
+#define ICR_STARTUP (6u << 8)
+#define ICR_ASSERT  (1u << 14)
+uint32_t x86_lapic_read(uint32_t reg);
+void x86_lapic_write(uint32_t reg, uint32_t v);
+#define LAPIC_TIMER_LVT	    0x320
+#define LAPIC_TIMER_INITIAL 0x380
+#define LAPIC_TIMER_CURRENT 0x390
+#define LAPIC_TIMER_DIVIDE  0x3e0
+
+/* smp.c */
+extern uint32_t x86_stopping; /* a panic stops all CPUs: an NMI halts */
+void x86_ipi_handler(void);
+/* Runs fn(arg) on the CPUs of the mask, this one included if it is in it, and waits for them. */
+void x86_run_on_cpus(uint64_t cpus, void (*fn)(void *arg), void *arg);
+/* Mask of the CPUs that answer requests. */
+uint64_t x86_cpus_online(void);
+/* Copies the bring-up code to its page, before the final tables make that page read-only. */
+void x86_prepare_trampoline(void);
+#define TRAMPOLINE_CODE 0x8000ul /* physical, below 1 MiB, one page R-X */
+#define TRAMPOLINE_DATA 0x9000ul /* its parameters, one page RW- */
+
+/* timer.c */
+void x86_timer_calibrate(void);
+void x86_timer_cpu_init(void);
+/* Waits us microseconds; works once the timer is calibrated. */
+void x86_delay(uint64_t us);
+
+/* serial.c */
+void x86_serial_init(void);
+void x86_serial_enable_interrupt(void);
+void x86_serial_interrupt(void);
+
+/* mmu.c: tables for bringing up the other CPUs; arch_pt_destroy frees them. */
+must_use int x86_bringup_root(struct arch_pt *pt);
+
+/* entry.S */
+extern char x86_syscall_entry[], x86_vectors[];
+/* A user frame's RIP is not canonical: the process gets SIGSEGV. */
+void x86_bad_user_ip(struct trapframe *tf);
+/* Leaves the present stack for good and runs fn(arg), which does not return, from top downwards. */
+noreturn void x86_run_on_stack(void *top, void (*fn)(void *arg), void *arg);
+/* 1 if stac and clac exist and SMAP is on: decided once. */
+extern uint8_t x86_smap;

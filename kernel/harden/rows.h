@@ -1,0 +1,17 @@
+/* The rows, each in the file of its name, and what they share. */
+#pragma once
+
+#include "kernel/harden/harden.h"
+
+extern const struct mitigation nx_row, wp_row, wx_row, null_guard_row, stack_guard_row, smep_row,
+	smap_row, umip_row;
+
+/* Set this CPU's bit if the row is wanted and the CPU has it. */
+void wp_cpu_init(void);
+void smep_cpu_init(void);
+void smap_cpu_init(void);
+void umip_cpu_init(void);
+
+/* ABSENT if not supported; ON if active() holds on every CPU.  bit names it in the evidence. */
+enum harden_state harden_poll_cpus(bool (*supported)(void), bool (*active)(void), const char *bit,
+				   char *how, size_t size);

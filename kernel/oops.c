@@ -1,0 +1,201 @@
+/* Oopses, panics, backtraces. */
+#include "kernel/oops.h"
+
+#include "kernel/cmdline.h"
+#include "kernel/harden/harden.h"
+#include "kernel/lib/print.h"
+#include "kernel/lib/spinlock.h"
+#include "kernel/lib/string.h"
+#include "kernel/proc/process.h"
+#include "kernel/proc/sched.h"
+#include "kernel/proc/time.h"
+
+#define BACKTRACE_MAX 32
+#define OOPS_LIMIT    10000 /* by default: a bug that an attacker may repeat ends in a panic */
+
+static uint32_t oopses; /* atomic */
+
+/* ---- Symbols: the table that the second link fills (grade/ksyms.py) ---- */
+
+extern const uint32_t ksyms_count, ksyms_offsets[], ksyms_names[];
+extern const char ksyms_strings[];
+extern char __text_start[], __text_end[];
+
+static bool
+is_text(uint64_t addr)
+{
+	return addr >= (uint64_t)__text_start && addr < (uint64_t)__text_end;
+}
+
+const char *
+symbol_name(uint64_t addr, uint64_t *offset)
+{
+	uint32_t at, lo = 0, hi = ksyms_count;
+
+	if (!is_text(addr) || hi == 0)
+		return NULL;
+	at = (uint32_t)(addr - (uint64_t)__text_start);
+	while (hi - lo > 1) {
+		uint32_t mid = lo + (hi - lo) / 2;
+
+		if (ksyms_offsets[mid] <= at)
+			lo = mid;
+		else
+			hi = mid;
+	}
+	*offset = at - ksyms_offsets[lo];
+	return ksyms_strings + ksyms_names[lo];
+}
+
+static void
+print_location(uint64_t addr)
+{
+	uint64_t offset;
+	const char *name = symbol_name(addr, &offset);
+
+	if (name)
+		kalert("  %016lx %s+%#lx\n", addr, name, offset);
+	else
+		kalert("  %016lx\n", addr);
+}
+
+/* True if a frame record (two words) at fp can be read: it is on a kernel stack. */
+static bool
+frame_ok(uint64_t fp)
+{
+	return IS_ALIGNED(fp, 8) && fp >= KSTACK_AREA_BASE &&
+	       fp < KSTACK_AREA_BASE + KSTACK_AREA_SIZE &&
+	       pte_present(arch_pt_get(&kernel_pt, fp)) &&
+	       pte_present(arch_pt_get(&kernel_pt, fp + 8));
+}
+
+void
+backtrace(uint64_t ip, uint64_t fp)
+{
+	kalert("backtrace:\n");
+	print_location(ip);
+	for (unsigned i = 0; i < BACKTRACE_MAX && frame_ok(fp); i++) {
+		const uint64_t *record = (const uint64_t *)fp;
+
+		if (!is_text(record[1]))
+			break;
+		print_location(record[1]);
+		if (record[0] <= fp)
+			break;
+		fp = record[0];
+	}
+}
+
+/* ---- The end ---- */
+
+static void
+print_process(void)
+{
+	const struct thread *t = current;
+
+	kalert("cpu %u, thread %d \"%s\"", arch_cpu_number(), t->tid, t->name);
+	if (t->process)
+		kalert(", process %d \"%s\"", t->process->pid, t->process->name);
+	kalert("\n");
+}
+
+/* Obeys panic=: 0 halts, N restarts after N seconds, negative restarts at once. */
+static noreturn void
+die(void)
+{
+	char value[16];
+	uint64_t seconds, end;
+
+	if (!cmdline_get("panic", value, sizeof(value)))
+		arch_halt();
+	if (value[0] == '-')
+		arch_reboot();
+	if (str_to_u64(value, 10, &seconds) || seconds == 0)
+		arch_halt();
+	kalert("restarting in %lu s\n", seconds);
+	for (end = clock_monotonic() + seconds * NSEC_PER_SEC; clock_monotonic() < end;)
+		arch_relax();
+	arch_reboot();
+}
+
+static void
+print_reason(const char *what, const char *mitigation, const char *fmt, va_list ap)
+{
+	char reason[256];
+
+	vsnprintf(reason, sizeof(reason), fmt, ap);
+	if (mitigation)
+		kalert("%s: %s: %s\n", what, mitigation, reason);
+	else
+		kalert("%s: %s\n", what, reason);
+}
+
+noreturn void
+panic(const char *fmt, ...)
+{
+	va_list ap;
+
+	arch_irq_disable();
+	arch_stop_others();
+	va_start(ap, fmt);
+	print_reason("panic", NULL, fmt, ap);
+	va_end(ap);
+	print_process();
+	arch_print_registers();
+	backtrace((uint64_t)__builtin_return_address(0), arch_frame_pointer());
+	die();
+}
+
+/* On the top of the thread's own stack: what was below is abandoned. */
+static noreturn void
+end_process(void *arg unused)
+{
+	arch_irq_enable();
+	process_exit(SIGKILL);
+}
+
+static uint32_t
+oops_limit(void)
+{
+	char value[16];
+	uint64_t n;
+
+	if (cmdline_get("oops_limit", value, sizeof(value)) && str_to_u64(value, 10, &n) == 0)
+		return (uint32_t)MIN(n, (uint64_t)UINT32_MAX);
+	return OOPS_LIMIT;
+}
+
+noreturn void
+oops(const struct trapframe *tf, const char *mitigation, const char *fmt, ...)
+{
+	struct thread *t = current;
+	const char *fatal = NULL;
+	va_list ap;
+
+	arch_irq_disable();
+	va_start(ap, fmt);
+	print_reason("oops", mitigation, fmt, ap);
+	va_end(ap);
+	print_process();
+	arch_print_frame(tf);
+	backtrace(tf_ip(tf), tf_frame_pointer(tf));
+
+	if (arch_in_interrupt())
+		fatal = "in an interrupt handler";
+	else if (spin_depth[arch_cpu_number()])
+		fatal = "with a spin lock held";
+	else if (t->mutexes_held)
+		fatal = "with a mutex held";
+	else if (!t->process)
+		fatal = "in a kernel thread";
+	else if (t->process->pid == 1)
+		fatal = "in process 1";
+	else if (__atomic_add_fetch(&oopses, 1, __ATOMIC_RELAXED) >= oops_limit())
+		fatal = "once too often (oops_limit)";
+	if (fatal) {
+		arch_stop_others();
+		kalert("panic: oops %s\n", fatal);
+		die();
+	}
+	arch_abandon_stack(end_process, NULL);
+}
