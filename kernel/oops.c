@@ -184,6 +184,8 @@ oops(const struct trapframe *tf, const char *mitigation, const char *fmt, ...)
 		fatal = "in an interrupt handler";
 	else if (spin_depth[arch_cpu_number()])
 		fatal = "with a spin lock held";
+	else if (run_queues[arch_cpu_number()].running != t)
+		fatal = "in the scheduler";
 	else if (t->mutexes_held)
 		fatal = "with a mutex held";
 	else if (!t->process)

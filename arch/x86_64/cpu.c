@@ -83,6 +83,15 @@ arch_hwcap2(void)
 
 /* ---- FPU: XSAVE where there is one (SDM 1 13), else FXSAVE ---- */
 
+static struct slab_cache *fpu_cache ro_after_init;
+
+/* XSAVE demands 64-byte alignment. */
+void
+x86_fpu_cache_init(void)
+{
+	fpu_cache = slab_create("fpu", x86_fpu_size, 64);
+}
+
 #define XCR0_WANTED 0xe7ul /* x87, SSE, AVX, AVX-512 (three parts) */
 #define MXCSR_DEFAULT 0x1f80u
 #define FCW_DEFAULT 0x37fu
@@ -174,7 +183,8 @@ static int
 fpu_alloc(struct thread *t)
 {
 	if (!t->arch.fpu)
-		t->arch.fpu = kmalloc(ALIGN_UP((size_t)x86_fpu_size, 1024));
+		/* Zeroed: XSAVE leaves part of its header alone, and XRSTOR wants it 0 (SDM 1 13.4.2). */
+		t->arch.fpu = kzalloc(ALIGN_UP((size_t)x86_fpu_size, 1024));
 	return t->arch.fpu ? 0 : -ENOMEM;
 }
 
@@ -245,7 +255,8 @@ arch_thread_fork(struct thread *child, const struct trapframe *tf)
 void
 arch_thread_destroy(struct thread *t)
 {
-	kfree(t->arch.fpu);
+	if (t->arch.fpu)
+		slab_free(fpu_cache, t->arch.fpu);
 	t->arch.fpu = NULL;
 }
 

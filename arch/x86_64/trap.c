@@ -393,6 +393,7 @@ arch_abandon_stack(void (*fn)(void *arg), void *arg)
 void
 arch_init(void)
 {
+	x86_fpu_cache_init();
 	x86_cpu_stacks(this_cpu());
 	x86_lapic_init();
 	x86_ioapic_init();

@@ -176,6 +176,7 @@ noreturn void x86_boot(uint64_t start_info);
 void x86_cpu_init(struct cpu *c);
 void x86_percpu_init(struct cpu *c);
 void x86_fpu_cpu_init(void);
+void x86_fpu_cache_init(void);
 
 /* trap.c */
 void x86_idt_init(void);
