@@ -177,11 +177,11 @@ dentry_long_name(const char *name, size_t len, char **out)
 }
 
 /*
- * Gives d another parent and name.  A long name comes in memory of dentry_long_name, which d takes
- * over.  d gets a new position in its directory.  The caller holds references of both parents.
+ * Gives d another parent and name.  d takes over long_name, which dentry_long_name made of name.
+ * d gets a new position in its directory.  The caller holds references of both parents.
  */
 void
-dentry_move(struct dentry *d, struct dentry *parent, char *name, size_t len)
+dentry_move(struct dentry *d, struct dentry *parent, const char *name, size_t len, char *long_name)
 {
 	char *old = d->name;
 
@@ -191,7 +191,7 @@ dentry_move(struct dentry *d, struct dentry *parent, char *name, size_t len)
 		d->inline_name[len] = '\0';
 		d->name = d->inline_name;
 	} else {
-		d->name = name;
+		d->name = long_name;
 	}
 	d->len = (uint32_t)len;
 	if (d->parent != parent) {

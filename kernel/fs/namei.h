@@ -98,7 +98,8 @@ struct dentry *dentry_find(const struct dentry *parent, const char *name, size_t
 			   uint32_t hash);			 /* [v] no reference taken */
 void dentry_add(struct dentry *d);				 /* [v] gives d its name */
 void dentry_unhash(struct dentry *d);				 /* [v] */
-void dentry_move(struct dentry *d, struct dentry *parent, char *name, size_t len); /* [v] */
+void dentry_move(struct dentry *d, struct dentry *parent, const char *name, size_t len,
+		 char *long_name); /* [v] */
 void dentry_exchange(struct dentry *a, struct dentry *b);	 /* [v] */
 /* Makes a long name's memory for dentry_move; short ones need none.  0 or -ENOMEM. */
 must_use int dentry_long_name(const char *name, size_t len, char **out);

@@ -331,7 +331,7 @@ rename_locked(struct walk *from, struct walk *to, struct dentry *old, struct den
 			dentry_unhash(new);
 			new->flags |= DENTRY_DELETED;
 		}
-		dentry_move(old, to->cur.dentry, long_name, to->last_len);
+		dentry_move(old, to->cur.dentry, to->last, to->last_len, long_name);
 		long_name = NULL;
 	}
 	spin_unlock(&vfs_lock);
