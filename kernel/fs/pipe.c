@@ -149,15 +149,16 @@ pipe_read(struct file *f, struct uio *u, uint64_t *pos unused)
 	return done;
 }
 
+/* Nobody can read any more: SIGPIPE, also to who has written a part already. */
 static ssize_t
-broken_pipe(void)
+broken_pipe(ssize_t written)
 {
 	struct siginfo info = {.signo = SIGPIPE, .code = SI_USER};
 
 	info.rt.pid = current->process->pid;
 	info.rt.uid = cred()->uid;
 	signal_send_thread(current, &info);
-	return -EPIPE;
+	return written ? written : -EPIPE;
 }
 
 /* Copies what fits now; caller holds p->lock.  Bytes, -EFAULT or -ENOMEM if none. */
@@ -206,7 +207,7 @@ pipe_write(struct file *f, struct uio *u, uint64_t *pos unused)
 		mutex_lock(&p->lock);
 		if (!READ_ONCE(p->readers)) {
 			mutex_unlock(&p->lock);
-			return total ? total : broken_pipe();
+			return broken_pipe(total);
 		}
 		if (p->size - pipe_used(p) >= need)
 			n = pipe_fill(p, u);
