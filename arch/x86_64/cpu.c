@@ -182,10 +182,14 @@ x86_fpu_image_ok(const void *image, size_t size)
 static int
 fpu_alloc(struct thread *t)
 {
+	if (t->arch.fpu)
+		return 0;
+	t->arch.fpu = slab_alloc(fpu_cache);
 	if (!t->arch.fpu)
-		/* Zeroed: XSAVE leaves part of its header alone, and XRSTOR wants it 0 (SDM 1 13.4.2). */
-		t->arch.fpu = kzalloc(ALIGN_UP((size_t)x86_fpu_size, 1024));
-	return t->arch.fpu ? 0 : -ENOMEM;
+		return -ENOMEM;
+	/* XSAVE writes only part of the header; XRSTOR demands that the rest is zero. */
+	memset(t->arch.fpu, 0, x86_fpu_size);
+	return 0;
 }
 
 int
