@@ -37,6 +37,7 @@ must_use int process_link(struct process *p, struct thread *t);
 
 /* Threads that user processes have now, and the most that memory allows. */
 extern unsigned thread_total; /* [process_lock] */
+extern unsigned threads_created; /* [process_lock] since start-up */
 extern unsigned thread_limit;
 /* Threads of the processes whose real user is uid.  Takes process_lock. */
 unsigned process_count_user(uint32_t uid);

@@ -17,7 +17,7 @@ struct files;
 struct fs_context;
 struct tty;
 
-#define NGROUPS 32 /* supplementary groups that a process may have */
+#define NGROUPS 64 /* supplementary groups that a process may have */
 
 /* Who a process is.  Replaced whole by its own threads under process.lock; read through cred(). */
 struct cred {
