@@ -35,6 +35,7 @@ struct unpack {
 	const uint8_t *data;
 	size_t size, at;
 	struct link *links[LINK_SLOTS];
+	struct link *dirs; /* ino is the time: set at the end, since every new name changes it */
 };
 
 static bool
@@ -185,6 +186,37 @@ set_attributes(const struct entry *e)
 }
 
 static int
+remember_dir(struct unpack *u, const struct entry *e)
+{
+	size_t n = strlen(e->name) + 1;
+	struct link *l = kmalloc(sizeof(*l) + n);
+
+	if (!l)
+		return -ENOMEM;
+	*l = (struct link){.next = u->dirs, .ino = e->field[F_MTIME]};
+	memcpy(l->name, e->name, n);
+	u->dirs = l;
+	return 0;
+}
+
+static void
+set_dir_times(struct unpack *u)
+{
+	while (u->dirs) {
+		struct link *l = u->dirs;
+		struct timespec t = {l->ino, 0}, times[2] = {t, t};
+		struct path p;
+
+		if (path_lookup(l->name, false, &p) == 0) {
+			(void)!inode_utimens(&p, times);
+			path_put(&p);
+		}
+		u->dirs = l->next;
+		kfree(l);
+	}
+}
+
+static int
 unpack_entry(struct unpack *u, const struct entry *e)
 {
 	uint32_t mode = e->field[F_MODE], type = mode & S_IFMT;
@@ -205,6 +237,8 @@ unpack_entry(struct unpack *u, const struct entry *e)
 		err = names_mkdir(AT_FDCWD, e->name, mode & 01777);
 		if (err == -EEXIST)
 			err = 0;
+		if (!err)
+			err = remember_dir(u, e);
 		break;
 	case S_IFREG:
 		err = unpack_regular(e);
@@ -301,6 +335,7 @@ initramfs_unpack(const uint8_t *data, size_t size)
 	u->size = size;
 	boot_fs.umask = 0;
 	bad = unpack_all(u);
+	set_dir_times(u);
 	boot_fs.umask = mask;
 	if (bad)
 		kalert("initramfs: bad archive at byte %zu: %s\n", u->at, bad);
