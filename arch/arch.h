@@ -92,6 +92,10 @@ noreturn void arch_halt(void);
 noreturn void arch_poweroff(void);
 noreturn void arch_reboot(void);
 
+struct text;
+/* Appends /proc/cpuinfo's paragraph about one processor. */
+void arch_cpuinfo_print(struct text *t, unsigned cpu);
+
 /* ---- Time ------------------------------------------------------------------------------------ */
 /* Nanoseconds since start-up; monotonic, the same on every CPU. */
 uint64_t arch_clock_ns(void);

@@ -1,6 +1,7 @@
 /* Start-up, in the order in which each room needs the ones before it. */
 #include "arch/arch.h"
 #include "kernel/dev/console.h"
+#include "kernel/fs/procfs.h"
 #include "kernel/fs/vfs.h"
 #include "kernel/harden/harden.h"
 #include "kernel/lib/print.h"
@@ -40,6 +41,7 @@ kernel_main(void)
 	arch_init();
 	time_init();
 	vfs_init();
+	procfs_init();
 	devices_init();
 	process_init();
 	harden_cpu_init();

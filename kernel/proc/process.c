@@ -14,6 +14,7 @@ struct spinlock process_lock = SPINLOCK_INIT;
 struct list process_all = LIST_INIT(process_all);
 struct process *init_process;
 unsigned thread_total;
+unsigned threads_created;
 unsigned thread_limit ro_after_init;
 
 const struct cred root_cred;
@@ -267,6 +268,7 @@ process_link(struct process *p, struct thread *t)
 	__atomic_fetch_add(&p->live, 1, __ATOMIC_RELAXED);
 	refcount_get(&p->refs); /* given back when t is freed */
 	thread_total++;
+	threads_created++;
 	return 0;
 }
 

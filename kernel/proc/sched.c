@@ -141,10 +141,13 @@ sched_tick(bool user)
 	if (t == rq->idle)
 		return;
 	charge(t, clock_monotonic());
-	if (user)
+	if (user) {
 		t->user_ticks++;
-	else
+		rq->user_ticks++;
+	} else {
 		t->kernel_ticks++;
+		rq->kernel_ticks++;
+	}
 	if (t->process)
 		itimer_tick(t, user ? TICK : 0, user ? 0 : TICK);
 	if (t->slice <= 0) {
@@ -244,6 +247,7 @@ schedule(void)
 	rq->running = next;
 	spin_unlock(&rq->lock);
 	if (next != prev) {
+		rq->switches++;
 		/* Another CPU may not have saved its registers yet. */
 		while (__atomic_load_n(&next->on_cpu, __ATOMIC_ACQUIRE))
 			arch_relax();

@@ -17,6 +17,8 @@ struct run_queue {
 	struct thread *running; /* [lock] */
 	uint64_t idle_ns;	/* own CPU: time spent idle */
 	uint64_t idle_since;	/* own CPU */
+	uint64_t switches;	/* own CPU: for /proc/stat, as are the tick's samples: */
+	uint64_t user_ticks, kernel_ticks; /* own CPU */
 } aligned(64);
 
 extern struct run_queue run_queues[MAX_CPUS];
