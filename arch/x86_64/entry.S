@@ -114,7 +114,9 @@ vector = 0
 	push $0
 .endif
 	push $vector
-.if (vector == 1) || (vector == 2) || (vector == 8) || (vector == 18)
+.if vector == 8
+	jmp double_fault_entry
+.elseif (vector == 1) || (vector == 2) || (vector == 18)
 	jmp paranoid_entry
 .else
 	jmp trap_entry
@@ -147,8 +149,8 @@ FUNC(trap_entry)
 END(trap_entry)
 
 /*
- * #DB, NMI, #DF, #MC: on a stack of their own, for they may hit anywhere: before the swapgs of an
- * entry, after that of an exit.  GS is the kernel's if its base is in the upper half.
+ * #DB, NMI, #MC: on a stack of their own, for they may hit anywhere: before the swapgs of an entry,
+ * after that of an exit.  GS is the kernel's if its base is in the upper half.
  */
 FUNC(paranoid_entry)
 	cld
@@ -186,6 +188,25 @@ FUNC(paranoid_entry)
 	add $16, %rsp
 	iretq
 END(paranoid_entry)
+
+/*
+ * #DF: on the emergency stack, for the thread's own is full.  An abort, so there is no way back (SDM
+ * 3A 6.15), and no register to restore; whose GS is loaded is as uncertain as above.
+ */
+FUNC(double_fault_entry)
+	cld
+	push_registers
+	close_user_window
+	mov $MSR_GS_BASE, %ecx
+	rdmsr
+	test %edx, %edx
+	js 1f
+	swapgs
+1:	lfence
+	mov %rsp, %rdi
+	call x86_double_fault
+	ud2
+END(double_fault_entry)
 
 /* The way out to user mode with the trap frame on top of the stack, by iretq. */
 FUNC(x86_user_return)

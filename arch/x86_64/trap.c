@@ -355,8 +355,6 @@ x86_trap(struct trapframe *tf)
 void
 x86_paranoid_trap(struct trapframe *tf)
 {
-	uint64_t addr = x86_read_cr2();
-
 	switch (tf->vector) {
 	case VEC_NMI:
 		if (__atomic_load_n(&x86_stopping, __ATOMIC_ACQUIRE))
@@ -366,13 +364,20 @@ x86_paranoid_trap(struct trapframe *tf)
 	case VEC_DB: /* from the first instruction after MOV SS in user mode, say: not ours */
 		tf->rflags &= ~RFLAGS_TF;
 		return;
-	case VEC_DF:
-		if (stack_guard_hit(addr))
-			stack_guard_report(tf, addr);
-		oops(tf, NULL, "double fault");
 	default:
 		panic("%s", exception_name(tf->vector));
 	}
+}
+
+/* From entry.S, interrupts off, on this CPU's emergency stack.  CR2 is that of the first fault. */
+noreturn void
+x86_double_fault(struct trapframe *tf)
+{
+	uint64_t addr = x86_read_cr2();
+
+	if (stack_guard_hit(addr))
+		stack_guard_report(tf, addr);
+	oops(tf, NULL, "double fault");
 }
 
 void

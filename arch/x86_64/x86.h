@@ -183,6 +183,7 @@ void x86_idt_init(void);
 void x86_idt_load(void);
 void x86_trap(struct trapframe *tf);
 void x86_paranoid_trap(struct trapframe *tf);
+noreturn void x86_double_fault(struct trapframe *tf);
 /* Gives c its emergency stacks. */
 void x86_cpu_stacks(struct cpu *c);
 
