@@ -16,6 +16,9 @@ struct sdt {
 	uint32_t oem_revision, creator, creator_revision;
 } packed;
 
+/* How long the machine may take to go off. */
+#define POWEROFF_US 2000000
+
 /* The early tables map physical memory below 4 GiB. */
 #define MAPPED_LIMIT (4ul << 30)
 
@@ -171,8 +174,10 @@ acpi_init(uint64_t rsdp)
 noreturn void
 arch_poweroff(void)
 {
-	if (acpi_info.pm1a_control)
+	if (acpi_info.pm1a_control) {
 		x86_out16(acpi_info.pm1a_control, (uint16_t)(acpi_info.sleep_type << 10 | 1u << 13));
+		x86_delay(POWEROFF_US);
+	}
 	kalert("power: this machine does not switch itself off\n");
 	arch_halt();
 }

@@ -10,6 +10,7 @@
 #include "kernel/lib/print.h"
 #include "kernel/lib/string.h"
 #include "kernel/mm/page.h"
+#include "kernel/proc/thread.h"
 #include "x86.h"
 
 struct arch_pt kernel_pt;
@@ -416,6 +417,10 @@ flush_here(void *arg)
 
 	if (!kernel && this_cpu()->pt != r->pt)
 		return;
+	if (!kernel && !current->vm) { /* kept out of laziness: the next flushes need not come here */
+		arch_pt_activate(&kernel_pt);
+		return;
+	}
 	if (r->end - r->start <= FLUSH_BY_PAGE_MAX * PAGE_SIZE) {
 		for (uint64_t va = r->start; va < r->end; va += PAGE_SIZE)
 			x86_invlpg(va);
