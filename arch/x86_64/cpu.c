@@ -84,11 +84,18 @@ arch_hwcap2(void)
 /* ---- FPU: XSAVE where there is one (SDM 1 13), else FXSAVE ---- */
 
 static struct slab_cache *fpu_cache ro_after_init;
+static uint32_t mxcsr_mask ro_after_init; /* bits that MXCSR has (SDM 1 11.6.6) */
 
 /* XSAVE demands 64-byte alignment. */
 void
 x86_fpu_cache_init(void)
 {
+	uint8_t area[512] aligned(16);
+
+	__asm__ volatile("fxsave64 %0" : "=m"(area));
+	memcpy(&mxcsr_mask, area + 28, sizeof(mxcsr_mask));
+	if (!mxcsr_mask)
+		mxcsr_mask = 0xffbf;
 	fpu_cache = slab_create("fpu", x86_fpu_size, 64);
 }
 
@@ -157,13 +164,13 @@ bool
 x86_fpu_image_ok(const void *image, size_t size)
 {
 	const uint8_t *b = image;
-	uint32_t mxcsr, mask = 0xffbf;
+	uint32_t mxcsr;
 	uint64_t header[8];
 
 	if (size < 512)
 		return false;
 	memcpy(&mxcsr, b + 24, 4);
-	if (mxcsr & ~mask)
+	if (mxcsr & ~mxcsr_mask)
 		return false;
 	if (!x86_fpu_mask)
 		return true;
