@@ -212,26 +212,22 @@ arch_protect_init_data(void)
 		       direct(image_phys(__ro_after_init_end)));
 }
 
-/*
- * The tables on which the other processors turn on paging: the kernel half, the trampoline's page
- * R-X and its parameters' RW- at their physical addresses.  Freed when all are up.
- */
-int
-x86_bringup_root(struct arch_pt *pt)
-{
-	uint64_t *e;
-	int err = arch_pt_create(pt);
+/* In the image, for the trampoline loads CR3 from 32-bit code: its address must fit. */
+static uint64_t bringup_table[ENTRIES] aligned(PAGE_SIZE);
 
-	if (err)
-		return err;
-	err = make_entry(pt->root, TRAMPOLINE_CODE, 1, &e);
-	if (err) {
-		arch_pt_destroy(pt);
-		return err;
-	}
+paddr_t
+x86_bringup_begin(void)
+{
+	paddr_t root = PADDR(image_phys((char *)bringup_table));
+	const uint64_t *kernel = phys_to_virt(kernel_pt.root);
+	uint64_t *e;
+
+	memcpy(bringup_table + ENTRIES / 2, kernel + ENTRIES / 2, PAGE_SIZE / 2);
+	if (make_entry(root, TRAMPOLINE_CODE, 1, &e))
+		panic("mmu: no memory to start the other CPUs");
 	e[0] = TRAMPOLINE_CODE | PTE_P;
 	e[1] = TRAMPOLINE_DATA | PTE_P | PTE_W | PTE_NX;
-	return 0;
+	return root;
 }
 
 static void
@@ -324,6 +320,13 @@ arch_pt_destroy(struct arch_pt *pt)
 	free_tables(phys_to_virt(pt->root), 4, ENTRIES / 2);
 	page_put(page_of(pt->root));
 	pt->root = PADDR(0);
+}
+
+void
+x86_bringup_end(void)
+{
+	free_tables(bringup_table, 4, ENTRIES / 2);
+	memset(bringup_table, 0, sizeof(bringup_table));
 }
 
 int

@@ -129,14 +129,11 @@ void
 arch_start_cpus(void)
 {
 	volatile struct trampoline_params *params = phys_to_virt(PADDR(TRAMPOLINE_DATA));
-	struct arch_pt bringup;
+	paddr_t root;
 
 	if (acpi_info.ncpus < 2)
 		return;
-	if (x86_bringup_root(&bringup)) {
-		kprintf("smp: no memory to start the other CPUs\n");
-		return;
-	}
+	root = x86_bringup_begin();
 	for (unsigned i = 1; i < acpi_info.ncpus; i++) {
 		struct cpu *c = &cpus[i];
 
@@ -153,7 +150,7 @@ arch_start_cpus(void)
 		c->thread = idle;
 		c->number = i;
 		c->kernel_sp = (uint64_t)idle->kstack + KSTACK_SIZE;
-		params->root = bringup.root.v;
+		params->root = root.v;
 		params->stack = c->kernel_sp;
 		params->entry = (uint64_t)secondary_entry;
 		params->cpu = (uint64_t)c;
@@ -166,7 +163,7 @@ arch_start_cpus(void)
 		if (!(x86_cpus_online() & BIT(i)))
 			kprintf("smp: CPU %u (APIC %u) does not answer\n", i, c->apic_id);
 	}
-	arch_pt_destroy(&bringup);
+	x86_bringup_end();
 }
 
 unsigned

@@ -227,8 +227,12 @@ void x86_serial_init(void);
 void x86_serial_enable_interrupt(void);
 void x86_serial_interrupt(void);
 
-/* mmu.c: tables for bringing up the other CPUs; arch_pt_destroy frees them. */
-must_use int x86_bringup_root(struct arch_pt *pt);
+/*
+ * mmu.c: the tables on which the other processors turn on paging: the kernel half, the trampoline's
+ * page R-X and its parameters' RW- at their physical addresses.  Gone when all are up.
+ */
+paddr_t x86_bringup_begin(void);
+void x86_bringup_end(void);
 
 /* entry.S */
 extern char x86_syscall_entry[], x86_vectors[];

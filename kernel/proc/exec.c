@@ -40,13 +40,16 @@ exec_layout(struct exec_layout *l)
 int
 exec_open(int dirfd, const char *name, unsigned flags, struct file **out)
 {
-	int err = file_open_exec(dirfd, name, flags, out);
+	struct file *f;
+	int err = file_open_exec(dirfd, name, flags, &f);
 
 	if (err)
 		return err;
-	err = inode_deny_write((*out)->inode);
+	err = inode_deny_write(f->inode);
 	if (err)
-		file_put(*out);
+		file_put(f);
+	else
+		*out = f;
 	return err;
 }
 
@@ -449,13 +452,13 @@ exec(struct trapframe *tf, int dirfd, const char *path, unsigned flags,
 	if (!e)
 		return -ENOMEM;
 	memset(e, 0, offsetof(struct exec_state, header));
-	err = exec_open(dirfd, path, flags, &e->file);
-	if (err)
-		goto out;
 	e->path = path;
 	err = name_by_descriptor(e, dirfd);
+	/* As on Linux, bad strings are found before a bad file is. */
 	if (!err)
 		err = exec_read_strings(e, src);
+	if (!err)
+		err = exec_open(dirfd, path, flags, &e->file);
 	if (!err)
 		err = find_program(e);
 	if (err)

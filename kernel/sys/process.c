@@ -266,11 +266,10 @@ sys_waitid(struct trapframe *tf)
 		return -EINVAL;
 	}
 	result = child_wait(&w);
-	if (result < 0)
-		return result;
 	if (result > 0 && put_child_rusage(&w, arg_user(tf, 4)))
 		return -EFAULT;
+	/* As on Linux, info is written even when there was nothing to wait for. */
 	if (info.v && put_waitid_info(info, &w, result > 0))
 		return -EFAULT;
-	return 0;
+	return MIN(result, 0);
 }
