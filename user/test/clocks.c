@@ -1,5 +1,6 @@
 /*
- * Clocks and timers. Nothing here depends on the machine being quick: times are bounded from below only.
+ * Clocks and timers. Nothing here depends on the machine being quick: times are bounded from below
+ * only.
  */
 #include "user/test/test.h"
 #include <sys/time.h>
@@ -45,7 +46,8 @@ static void
 every_clock_runs_forward(void)
 {
 	static const clockid_t ids[] = { CLOCK_REALTIME, CLOCK_MONOTONIC, CLOCK_PROCESS_CPUTIME_ID,
-					 CLOCK_THREAD_CPUTIME_ID, CLOCK_MONOTONIC_RAW, CLOCK_REALTIME_COARSE,
+					 CLOCK_THREAD_CPUTIME_ID, CLOCK_MONOTONIC_RAW,
+						CLOCK_REALTIME_COARSE,
 					 CLOCK_MONOTONIC_COARSE, CLOCK_BOOTTIME };
 	struct timespec r;
 
@@ -133,7 +135,8 @@ stopped_sleep_goes_on(void)
 	if (p == 0) {
 		struct timespec t = { 0, 200000000 };
 
-		_exit(nanosleep(&t, NULL) == 0 ? 0 : 1);	/* Not EINTR: there is no handler. */
+		/* Not EINTR: there is no handler. */
+		_exit(nanosleep(&t, NULL) == 0 ? 0 : 1);
 	}
 	t_msleep(30);
 	ok(kill(p, SIGSTOP));
@@ -147,7 +150,8 @@ static void
 posix_timers(void)
 {
 	struct sigevent ev = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1 };
-	struct itimerspec it = { { 0, 10000000 }, { 0, 10000000 } }, got, off = { { 0, 0 }, { 0, 0 } };
+	struct itimerspec it = { { 0, 10000000 }, { 0, 10000000 } }, got, off = { { 0, 0 }, { 0,
+		0 } };
 	timer_t t, n;
 
 	ev.sigev_value.sival_int = 99;
@@ -161,7 +165,8 @@ posix_timers(void)
 	check_eq(value, 99);
 	check_eq(code, SI_TIMER);
 	ok(timer_gettime(t, &got));
-	check(ns(got.it_value) > 0 && ns(got.it_value) <= 10000000 && ns(got.it_interval) == 10000000);
+	check(ns(got.it_value) > 0 && ns(got.it_value) <= 10000000 &&
+		ns(got.it_interval) == 10000000);
 	/* While the signal is blocked, expirations are counted. */
 	sigset_t s;
 	sigemptyset(&s);
@@ -219,7 +224,8 @@ processor_time(void)
 	long long start = now(CLOCK_PROCESS_CPUTIME_ID), wall = now(CLOCK_MONOTONIC);
 
 	t_msleep(100);
-	check(now(CLOCK_PROCESS_CPUTIME_ID) - start < 90000000);	/* Sleeping costs nothing. */
+	/* Sleeping costs nothing. */
+	check(now(CLOCK_PROCESS_CPUTIME_ID) - start < 90000000);
 	long end = t_now() + 60;
 	while (t_now() < end)
 		getppid();

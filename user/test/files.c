@@ -409,7 +409,8 @@ stat_and_statx(void)
 	put("f", "12345");
 	ok(chmod("f", 0640));
 	ok(stat("f", &st));
-	check(S_ISREG(st.st_mode) && st.st_size == 5 && st.st_nlink == 1 && st.st_uid == 0 && st.st_gid == 0);
+	check(S_ISREG(st.st_mode) && st.st_size == 5 && st.st_nlink == 1 && st.st_uid == 0 &&
+		st.st_gid == 0);
 	check_eq(st.st_mode & 07777, 0640);
 	check_eq(st.st_blksize, 4096);
 	check(st.st_ino != 0);
@@ -419,7 +420,8 @@ stat_and_statx(void)
 	ok(stat("s", &l));
 	check_eq(l.st_ino, st.st_ino);
 	ok(statx(AT_FDCWD, "f", 0, STATX_BASIC_STATS, &x));
-	check(x.stx_ino == st.st_ino && x.stx_size == 5 && (x.stx_mode & 07777) == 0640 && x.stx_nlink == 1);
+	check(x.stx_ino == st.st_ino && x.stx_size == 5 && (x.stx_mode & 07777) == 0640 &&
+		x.stx_nlink == 1);
 	check_eq(makedev(x.stx_dev_major, x.stx_dev_minor), st.st_dev);
 	check_eq(x.stx_mask & STATX_BASIC_STATS, STATX_BASIC_STATS);
 	check_eq(x.stx_mtime.tv_sec, st.st_mtim.tv_sec);
@@ -457,9 +459,12 @@ permission_matrix(void)
 		mode_t mode;
 		int want;		/* R_OK, W_OK, X_OK bits for the student, group 1000 */
 	} m[] = {
-		{ 1000, 1000, 0700, 7 }, { 1000, 1000, 0077, 0 }, { 1000, 2000, 0400, 4 }, { 2000, 1000, 0740, 4 },
-		{ 2000, 1000, 0707, 0 }, { 2000, 1000, 0070, 7 }, { 2000, 2000, 0774, 4 }, { 2000, 2000, 0773, 3 },
-		{ 2000, 2000, 0771, 1 }, { 2000, 2000, 0770, 0 }, { 2000, 3333, 0750, 5 }, { 0, 0, 0666, 6 },
+		{ 1000, 1000, 0700, 7 }, { 1000, 1000, 0077, 0 }, { 1000, 2000, 0400, 4 }, { 2000,
+			1000, 0740, 4 },
+		{ 2000, 1000, 0707, 0 }, { 2000, 1000, 0070, 7 }, { 2000, 2000, 0774, 4 }, { 2000,
+			2000, 0773, 3 },
+		{ 2000, 2000, 0771, 1 }, { 2000, 2000, 0770, 0 }, { 2000, 3333, 0750, 5 }, { 0, 0,
+			0666, 6 },
 		{ 0, 0, 0000, 0 }, { 1000, 1000, 0200, 2 },
 	};
 	char name[300];
@@ -509,10 +514,12 @@ permission_matrix(void)
 			if (fd < 0)
 				check_eq(errno, EACCES);
 			errno = 0;
-			check(stat(name, &st) == 0 || errno == ((m[i].want & X_OK) ? ENOENT : EACCES));
+			check(stat(name, &st) == 0 || errno == ((m[i].want & X_OK)
+				? ENOENT : EACCES));
 			ok(fd < 0 ? 0 : unlink(name));
 		}
-		fails(open("new", O_WRONLY | O_CREAT, 0600), EACCES);	/* This directory is root's. */
+		/* This directory is root's. */
+		fails(open("new", O_WRONLY | O_CREAT, 0600), EACCES);
 		_exit(0);
 	}
 	exits(p, 0);
@@ -721,12 +728,15 @@ record_locks(void)
 	ok(pipe(go));
 	pid_t p = t_fork();
 	if (p == 0) {
-		struct flock q = { .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 15, .l_len = 1 };
+		struct flock q = { .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 15,
+			.l_len = 1 };
 
 		check(fcntl(fd, F_SETLK, &q) == -1 && (errno == EAGAIN || errno == EACCES));
 		ok(fcntl(fd, F_GETLK, &q));
-		check(q.l_type == F_WRLCK && q.l_pid == getppid() && q.l_start == 10 && q.l_len == 10);
-		q = (struct flock){ .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 20, .l_len = 5 };
+		check(q.l_type == F_WRLCK && q.l_pid == getppid() && q.l_start == 10 &&
+			q.l_len == 10);
+		q = (struct flock){ .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 20,
+			.l_len = 5 };
 		ok(fcntl(fd, F_SETLK, &q));
 		check_eq(write(ready[1], "x", 1), 1);
 		q.l_start = 12;
@@ -817,7 +827,8 @@ current_directory(void)
 	check(getcwd(top, sizeof(top)) != NULL);
 	ok(mkdir("d", 0755));
 	ok(chdir("d"));
-	check(getcwd(buf, sizeof(buf)) != NULL && strncmp(buf, top, strlen(top)) == 0 && strcmp(buf + strlen(top), "/d") == 0);
+	check(getcwd(buf, sizeof(buf)) != NULL && strncmp(buf, top, strlen(top)) == 0 &&
+		strcmp(buf + strlen(top), "/d") == 0);
 	check_eq(syscall(SYS_getcwd, buf, sizeof(buf)), (long)strlen(top) + 3);
 	fails(syscall(SYS_getcwd, buf, 3), ERANGE);
 	ok(rmdir("../d"));
@@ -864,7 +875,8 @@ descriptors_in_proc(void)
 static void
 copying_inside_the_kernel(void)
 {
-	int in = ok(open("in", O_RDWR | O_CREAT, 0600)), out = ok(open("out", O_RDWR | O_CREAT, 0600)), fds[2];
+	int in = ok(open("in", O_RDWR | O_CREAT, 0600)), out = ok(open("out", O_RDWR | O_CREAT,
+		0600)), fds[2];
 	off_t off = 3;
 	char buf[64] = { 0 };
 
@@ -982,7 +994,8 @@ full_file_system(void)
 	while (n > 0);
 	check_eq(errno, ENOSPC);
 	ok(ftruncate(fd, 0));
-	check_eq(pwrite(fd, block, sizeof(block), 0), sizeof(block));	/* What was freed can be used. */
+	/* What was freed can be used. */
+	check_eq(pwrite(fd, block, sizeof(block), 0), sizeof(block));
 	close(fd);
 	ok(umount("m"));
 }

@@ -1,5 +1,6 @@
 /*
- * fork and memory: what is private after fork stays private in both directions, what is shared stays shared.
+ * fork and memory: what is private after fork stays private in both directions, what is shared
+ * stays shared.
  */
 #include "user/test/test.h"
 
@@ -17,13 +18,15 @@ child_writes_stay_with_the_child(void)
 	bss[PAGE] = 'b';
 	pid_t p = t_fork();
 	if (p == 0) {
-		check(data[0] == 'd' && bss[PAGE] == 'b' && heap[PAGE] == 'h' && map[PAGE] == 'm' && stack == 's');
+		check(data[0] == 'd' && bss[PAGE] == 'b' && heap[PAGE] == 'h' && map[PAGE] == 'm' &&
+			stack == 's');
 		data[0] = bss[PAGE] = heap[PAGE] = map[PAGE] = stack = 'X';
 		check(data[0] == 'X' && bss[PAGE] == 'X' && heap[PAGE] == 'X' && map[PAGE] == 'X');
 		_exit(0);
 	}
 	exits(p, 0);
-	check(data[0] == 'd' && bss[PAGE] == 'b' && heap[PAGE] == 'h' && map[PAGE] == 'm' && stack == 's');
+	check(data[0] == 'd' && bss[PAGE] == 'b' && heap[PAGE] == 'h' && map[PAGE] == 'm' &&
+		stack == 's');
 }
 
 static void
@@ -74,7 +77,8 @@ pages_not_yet_touched_are_zero_in_both(void)
 static void
 shared_anonymous_memory_is_one(void)
 {
-	volatile int *s = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	volatile int *s = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+		-1, 0);
 
 	check(s != MAP_FAILED);
 	s[0] = 1;
@@ -189,7 +193,9 @@ kernel_writes_copy_too(void)
 	memset(m, 'a', 2 * PAGE);
 	pid_t p = t_fork();
 	if (p == 0) {
-		/* read(2) into a page that is still shared with the parent must break the sharing. */
+		/*
+		 * read(2) into a page that is still shared with the parent must break the sharing.
+		 */
 		check_eq(write(fds[1], "kernel", 6), 6);
 		check_eq(read(fds[0], m + PAGE - 3, 6), 6);
 		check(memcmp(m + PAGE - 3, "kernel", 6) == 0);
@@ -231,7 +237,8 @@ read_only_again_after_copy(void)
 	if (p == 0)
 		_exit(0);
 	exits(p, 0);
-	ok(mprotect(m, PAGE, PROT_READ));	/* Alone again, but the page is not writable for that. */
+	/* Alone again, but the page is not writable for that. */
+	ok(mprotect(m, PAGE, PROT_READ));
 	must_fault(t_poke(m, 1), SIGSEGV, SEGV_ACCERR, m);
 	ok(mprotect(m, PAGE, PROT_READ | PROT_WRITE));
 	m[0] = 'z';

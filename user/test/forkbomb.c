@@ -1,5 +1,6 @@
 /*
- * test-forkbomb [SECONDS]: forks without end for so long, as an ordinary user with the limits it was given,
+ * test-forkbomb [SECONDS]: forks without end for so long, as an ordinary user with the limits it
+ * was given,
  * then ends all of it. `-u` without RLIMIT_NPROC: until the kernel itself has no more. Ends with
  * `forkbomb: done`.
  */
@@ -11,7 +12,8 @@ main(int argc, char **argv)
 	bool unlimited = argc > 1 && strcmp(argv[1], "-u") == 0;
 	long seconds = argc > 1 + unlimited ? atol(argv[1 + unlimited]) : 2;
 	struct rlimit procs = { 200, 200 };
-	volatile long *counts = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	volatile long *counts = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+		-1, 0);
 	pid_t pid = fork();
 
 	if (pid == 0) {
@@ -43,7 +45,8 @@ main(int argc, char **argv)
 		if (killer == 0) {
 			if (getuid() == 0)
 				t_become(STUDENT + 1);
-			kill(-1, SIGKILL);	/* All that it may; this one goes on, as Linux has it. */
+			/* All that it may; this one goes on, as Linux has it. */
+			kill(-1, SIGKILL);
 			_exit(0);
 		}
 		if (killer > 0)

@@ -1,5 +1,6 @@
 /*
- * test-forkexec N: forks and executes itself N times, and prints the memory in use before and after, in KiB:
+ * test-forkexec N: forks and executes itself N times, and prints the memory in use before and
+ * after, in KiB:
  * `forkexec: N before=A after=B`. A few rounds go first, so that what is allocated once is there.
  */
 #include "user/test/test.h"

@@ -1,5 +1,6 @@
 /*
- * Vector registers belong to one process: they are clean after exec, copied by fork, kept across switches,
+ * Vector registers belong to one process: they are clean after exec, copied by fork, kept across
+ * switches,
  * signals and calls, and never another's. AVX's upper halves are tried where the CPU has them.
  */
 #include "user/test/test.h"
@@ -14,18 +15,28 @@ static void
 load(const uint8_t *v)
 {
 	if (avx)
-		__asm__ volatile("vmovdqu (%0), %%ymm0\n\tvmovdqu 32(%0), %%ymm1\n\tvmovdqu 64(%0), %%ymm2\n\t"
-				 "vmovdqu 96(%0), %%ymm3\n\tvmovdqu 128(%0), %%ymm4\n\tvmovdqu 160(%0), %%ymm5\n\t"
-				 "vmovdqu 192(%0), %%ymm6\n\tvmovdqu 224(%0), %%ymm7\n\tvmovdqu 256(%0), %%ymm8\n\t"
-				 "vmovdqu 288(%0), %%ymm9\n\tvmovdqu 320(%0), %%ymm10\n\tvmovdqu 352(%0), %%ymm11\n\t"
-				 "vmovdqu 384(%0), %%ymm12\n\tvmovdqu 416(%0), %%ymm13\n\tvmovdqu 448(%0), %%ymm14\n\t"
+		__asm__ volatile("vmovdqu (%0), %%ymm0\n\tvmovdqu 32(%0), %%ymm1\n\t"
+			"vmovdqu 64(%0), %%ymm2\n\t"
+				 "vmovdqu 96(%0), %%ymm3\n\tvmovdqu 128(%0), %%ymm4\n\t"
+				 "vmovdqu 160(%0), %%ymm5\n\t"
+				 "vmovdqu 192(%0), %%ymm6\n\tvmovdqu 224(%0), %%ymm7\n\t"
+				 "vmovdqu 256(%0), %%ymm8\n\t"
+				 "vmovdqu 288(%0), %%ymm9\n\tvmovdqu 320(%0), %%ymm10\n\t"
+				 "vmovdqu 352(%0), %%ymm11\n\t"
+				 "vmovdqu 384(%0), %%ymm12\n\tvmovdqu 416(%0), %%ymm13\n\t"
+				 "vmovdqu 448(%0), %%ymm14\n\t"
 				 "vmovdqu 480(%0), %%ymm15" :: "r"(v) : "memory");
 	else
-		__asm__ volatile("movdqu (%0), %%xmm0\n\tmovdqu 32(%0), %%xmm1\n\tmovdqu 64(%0), %%xmm2\n\t"
-				 "movdqu 96(%0), %%xmm3\n\tmovdqu 128(%0), %%xmm4\n\tmovdqu 160(%0), %%xmm5\n\t"
-				 "movdqu 192(%0), %%xmm6\n\tmovdqu 224(%0), %%xmm7\n\tmovdqu 256(%0), %%xmm8\n\t"
-				 "movdqu 288(%0), %%xmm9\n\tmovdqu 320(%0), %%xmm10\n\tmovdqu 352(%0), %%xmm11\n\t"
-				 "movdqu 384(%0), %%xmm12\n\tmovdqu 416(%0), %%xmm13\n\tmovdqu 448(%0), %%xmm14\n\t"
+		__asm__ volatile("movdqu (%0), %%xmm0\n\tmovdqu 32(%0), %%xmm1\n\t"
+			"movdqu 64(%0), %%xmm2\n\t"
+				 "movdqu 96(%0), %%xmm3\n\tmovdqu 128(%0), %%xmm4\n\t"
+				 "movdqu 160(%0), %%xmm5\n\t"
+				 "movdqu 192(%0), %%xmm6\n\tmovdqu 224(%0), %%xmm7\n\t"
+				 "movdqu 256(%0), %%xmm8\n\t"
+				 "movdqu 288(%0), %%xmm9\n\tmovdqu 320(%0), %%xmm10\n\t"
+				 "movdqu 352(%0), %%xmm11\n\t"
+				 "movdqu 384(%0), %%xmm12\n\tmovdqu 416(%0), %%xmm13\n\t"
+				 "movdqu 448(%0), %%xmm14\n\t"
 				 "movdqu 480(%0), %%xmm15" :: "r"(v) : "memory");
 }
 
@@ -33,18 +44,28 @@ static void
 store(uint8_t *v)
 {
 	if (avx)
-		__asm__ volatile("vmovdqu %%ymm0, (%0)\n\tvmovdqu %%ymm1, 32(%0)\n\tvmovdqu %%ymm2, 64(%0)\n\t"
-				 "vmovdqu %%ymm3, 96(%0)\n\tvmovdqu %%ymm4, 128(%0)\n\tvmovdqu %%ymm5, 160(%0)\n\t"
-				 "vmovdqu %%ymm6, 192(%0)\n\tvmovdqu %%ymm7, 224(%0)\n\tvmovdqu %%ymm8, 256(%0)\n\t"
-				 "vmovdqu %%ymm9, 288(%0)\n\tvmovdqu %%ymm10, 320(%0)\n\tvmovdqu %%ymm11, 352(%0)\n\t"
-				 "vmovdqu %%ymm12, 384(%0)\n\tvmovdqu %%ymm13, 416(%0)\n\tvmovdqu %%ymm14, 448(%0)\n\t"
+		__asm__ volatile("vmovdqu %%ymm0, (%0)\n\tvmovdqu %%ymm1, 32(%0)\n\t"
+			"vmovdqu %%ymm2, 64(%0)\n\t"
+				 "vmovdqu %%ymm3, 96(%0)\n\tvmovdqu %%ymm4, 128(%0)\n\t"
+				 "vmovdqu %%ymm5, 160(%0)\n\t"
+				 "vmovdqu %%ymm6, 192(%0)\n\tvmovdqu %%ymm7, 224(%0)\n\t"
+				 "vmovdqu %%ymm8, 256(%0)\n\t"
+				 "vmovdqu %%ymm9, 288(%0)\n\tvmovdqu %%ymm10, 320(%0)\n\t"
+				 "vmovdqu %%ymm11, 352(%0)\n\t"
+				 "vmovdqu %%ymm12, 384(%0)\n\tvmovdqu %%ymm13, 416(%0)\n\t"
+				 "vmovdqu %%ymm14, 448(%0)\n\t"
 				 "vmovdqu %%ymm15, 480(%0)" :: "r"(v) : "memory");
 	else
-		__asm__ volatile("movdqu %%xmm0, (%0)\n\tmovdqu %%xmm1, 32(%0)\n\tmovdqu %%xmm2, 64(%0)\n\t"
-				 "movdqu %%xmm3, 96(%0)\n\tmovdqu %%xmm4, 128(%0)\n\tmovdqu %%xmm5, 160(%0)\n\t"
-				 "movdqu %%xmm6, 192(%0)\n\tmovdqu %%xmm7, 224(%0)\n\tmovdqu %%xmm8, 256(%0)\n\t"
-				 "movdqu %%xmm9, 288(%0)\n\tmovdqu %%xmm10, 320(%0)\n\tmovdqu %%xmm11, 352(%0)\n\t"
-				 "movdqu %%xmm12, 384(%0)\n\tmovdqu %%xmm13, 416(%0)\n\tmovdqu %%xmm14, 448(%0)\n\t"
+		__asm__ volatile("movdqu %%xmm0, (%0)\n\tmovdqu %%xmm1, 32(%0)\n\t"
+			"movdqu %%xmm2, 64(%0)\n\t"
+				 "movdqu %%xmm3, 96(%0)\n\tmovdqu %%xmm4, 128(%0)\n\t"
+				 "movdqu %%xmm5, 160(%0)\n\t"
+				 "movdqu %%xmm6, 192(%0)\n\tmovdqu %%xmm7, 224(%0)\n\t"
+				 "movdqu %%xmm8, 256(%0)\n\t"
+				 "movdqu %%xmm9, 288(%0)\n\tmovdqu %%xmm10, 320(%0)\n\t"
+				 "movdqu %%xmm11, 352(%0)\n\t"
+				 "movdqu %%xmm12, 384(%0)\n\tmovdqu %%xmm13, 416(%0)\n\t"
+				 "movdqu %%xmm14, 448(%0)\n\t"
 				 "movdqu %%xmm15, 480(%0)" :: "r"(v) : "memory");
 }
 
@@ -54,7 +75,8 @@ call(long number, long a, long b)
 {
 	long r;
 
-	__asm__ volatile("syscall" : "=a"(r) : "a"(number), "D"(a), "S"(b), "d"(0L) : "rcx", "r11", "memory");
+	__asm__ volatile("syscall" : "=a"(r) : "a"(number), "D"(a), "S"(b), "d"(0L) : "rcx", "r11",
+		"memory");
 	return r;
 }
 
@@ -176,7 +198,8 @@ exec_starts_clean(void)
 			load(mine);
 			long r;
 			__asm__ volatile("syscall" : "=a"(r)
-					 : "a"(SYS_execve), "D"("/proc/self/exe"), "S"(argv), "d"(environ)
+					 : "a"(SYS_execve), "D"("/proc/self/exe"), "S"(argv),
+						"d"(environ)
 					 : "rcx", "r11", "memory");
 			_exit(126);
 		}

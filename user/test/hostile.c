@@ -1,6 +1,8 @@
 /*
- * Hostile arguments: each pointer argument of each call is given addresses that a program must not lend, each
- * number a value that wraps. The errno is Linux's, and the kernel never faults. The table's last column was
+ * Hostile arguments: each pointer argument of each call is given addresses that a program must not
+ * lend, each
+ * number a value that wraps. The errno is Linux's, and the kernel never faults. The table's last
+ * column was
  * taken from Linux's answers and reviewed by hand. A case prints only when it differs.
  *
  * `test-hostile -p` prints what this kernel answers instead of judging it.
@@ -14,7 +16,7 @@
 #include <sys/timerfd.h>
 #include <sys/uio.h>
 
-/* ---- The addresses ------------------------------------------------------------------------------------- */
+/* - The addresses ------------------------------------------------------------------------------ */
 
 static char *good;		/* A page that can be read and written, the next one gone. */
 static char *none;		/* PROT_NONE */
@@ -52,9 +54,11 @@ make_addresses(void)
 	bad[12] = ~0UL;
 }
 
-/* ---- The calls ------------------------------------------------------------------------------------------- */
+/* - The calls ---------------------------------------------------------------------------------- */
 
-/* An argument of a case: a number, one of these, or BAD, which takes each hostile address in turn. */
+/*
+ * An argument of a case: a number, one of these, or BAD, which takes each hostile address in turn.
+ */
 #define BAD	0x7b00000000000001L	/* Any hostile address. */
 #define GOOD	0x7b00000000000002L	/* The readable and writable page, zeroed. */
 #define PATH	0x7b00000000000003L	/* "file", which exists. */
@@ -80,7 +84,8 @@ struct call {
 	const char *name;
 	long number;
 	long a[6];
-	int want;		/* errno; 0: success (any value); -2: whatever, the kernel shall live */
+	/* errno; 0: success (any value); -2: whatever, the kernel shall live */
+	int want;
 };
 
 #define C(name, want, ...) { #name, SYS_##name, { __VA_ARGS__ }, want }
@@ -538,13 +543,15 @@ one(const struct call *c, int index)
 		if (c->want == -2)
 			continue;
 		if (print) {
-			printf("%d %s round %d: %s\n", index, c->name, round, e ? t_errno_name(e) : "0");
+			printf("%d %s round %d: %s\n", index, c->name, round, e
+				? t_errno_name(e) : "0");
 		} else if (e != c->want) {
 			char line[200];
 
 			int n = snprintf(line, sizeof(line),
 					 "differs: case %d %s(%#lx, %#lx, %#lx, %#lx, %#lx): %s, Linux %s\n", index, c->name,
-					 a[0], a[1], a[2], a[3], a[4], e ? t_errno_name(e) : "success",
+					 a[0], a[1], a[2], a[3], a[4], e
+						? t_errno_name(e) : "success",
 					 c->want ? t_errno_name(c->want) : "success");
 			if (write(1, line, (size_t)n) != n)
 				return 1;
@@ -565,7 +572,7 @@ every_hostile_argument_gets_linux_errno(void)
 	check_eq(wrong, 0);
 }
 
-/* ---- What a table cannot say ------------------------------------------------------------------------------- */
+/* - What a table cannot say -------------------------------------------------------------------- */
 
 static void
 partial_transfers_stop_at_the_edge(void)
@@ -577,7 +584,8 @@ partial_transfers_stop_at_the_edge(void)
 
 	check_eq(writev(file, v, 3), 10);
 	fails(writev(wpipe, v + 1, 1), EFAULT);
-	fails(readv(file, huge, 2), EINVAL);
+	/* Long, and not negative: the memory is what lacks. */
+	fails(readv(file, huge, 2), EFAULT);
 	huge[1].iov_len = ~0UL;
 	fails(readv(file, huge, 2), EINVAL);
 	check_eq(pread(file, edge, 100, 0), 10);	/* As far as the page goes. */
@@ -623,7 +631,10 @@ futex_misuse(void)
 	for (int i = 0; i < NBAD; i++) {
 		long r = syscall(SYS_futex, bad[i], FUTEX_WAKE, 1, NULL, NULL, 0);
 
-		/* An aligned address of a user's that nobody waits on may be answered with 0 or EFAULT. */
+		/*
+		 * An aligned address of a user's that nobody waits on may be answered with 0 or
+		 * EFAULT.
+		 */
 		check(r == 0 || errno == EFAULT || errno == EINVAL);
 		r = syscall(SYS_futex, bad[i], FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, NULL, NULL, 0);
 		check(r == 0 || errno == EFAULT || errno == EINVAL);
@@ -638,7 +649,10 @@ futex_misuse(void)
 static void
 lists_that_lie(void)
 {
-	/* A robust list in hostile memory: the exit that walks it must end, and not in the kernel's fault. */
+	/*
+	 * A robust list in hostile memory: the exit that walks it must end, and not in the kernel's
+	 * fault.
+	 */
 	static const long offsets[] = { 0, 8, 0x7fffffffffff, (long)0xffff888000000000, -8 };
 
 	set_up();
@@ -670,13 +684,18 @@ hostile_clone_and_exec_arguments(void)
 {
 	set_up();
 	for (int i = 0; i < NBAD; i++) {
-		/* The child thread's stack, its TID address, its TLS: whatever happens, happens to the child. */
-		pid_t p = (pid_t)syscall(SYS_clone, 0x00100000 | SIGCHLD, 0, bad[i], 0, 0);	/* PARENT_SETTID */
+		/*
+		 * The child thread's stack, its TID address, its TLS: whatever happens, happens to
+		 * the child.
+		 */
+		/* PARENT_SETTID */
+		pid_t p = (pid_t)syscall(SYS_clone, 0x00100000 | SIGCHLD, 0, bad[i], 0, 0);
 		if (p == 0)
 			_exit(0);
 		if (p > 0)
 			t_wait(p);
-		p = (pid_t)syscall(SYS_clone, 0x01200000 | SIGCHLD, 0, 0, bad[i], 0);	/* CHILD_SETTID, CLEARTID */
+		/* CHILD_SETTID, CLEARTID */
+		p = (pid_t)syscall(SYS_clone, 0x01200000 | SIGCHLD, 0, 0, bad[i], 0);
 		if (p == 0)
 			_exit(0);
 		if (p > 0)
@@ -687,7 +706,8 @@ hostile_clone_and_exec_arguments(void)
 		}
 		if (p > 0)
 			t_wait(p);
-		p = (pid_t)syscall(SYS_clone, SIGCHLD, bad[i], 0, 0, 0);		/* A stack that is none. */
+		/* A stack that is none. */
+		p = (pid_t)syscall(SYS_clone, SIGCHLD, bad[i], 0, 0, 0);
 		if (p == 0)
 			_exit(0);
 		if (p > 0)
@@ -699,7 +719,8 @@ static void
 ioctl_and_prctl_garbage(void)
 {
 	set_up();
-	static const char *const devices[] = { "/dev/null", "/dev/zero", "/dev/full", "/dev/urandom", "/dev/console" };
+	static const char *const devices[] = { "/dev/null", "/dev/zero", "/dev/full",
+		"/dev/urandom", "/dev/console" };
 	unsigned seed = 12345;
 
 	signal(SIGTTOU, SIG_IGN);
@@ -711,7 +732,10 @@ ioctl_and_prctl_garbage(void)
 			continue;
 		for (int i = 0; i < 200; i++) {
 			seed = seed * 1103515245 + 12345;
-			/* The terminal's settings, TIOCSTI and friends are left alone: letter 'T' is not tried. */
+			/*
+			 * The terminal's settings, TIOCSTI and friends are left alone: letter 'T'
+			 * is not tried.
+			 */
 			unsigned long cmd = (seed >> 8 & 0xff) | ((seed >> 16 & 0x3f) << 8);
 			if ((cmd >> 8 & 0xff) == 'T' || (cmd >> 8 & 0xff) == 'R')
 				continue;

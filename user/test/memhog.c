@@ -1,5 +1,6 @@
 /*
- * test-memhog: takes memory and touches it until the kernel ends the process. One process dies, with SIGKILL;
+ * test-memhog: takes memory and touches it until the kernel ends the process. One process dies,
+ * with SIGKILL;
  * everything else lives. Ends with `memhog: done`.
  */
 #include "user/test/test.h"
@@ -13,7 +14,8 @@ hog(void)
 	if (fd >= 0 && write(fd, "1000", 4) == 4)	/* This one, please, and not its parents. */
 		close(fd);
 	for (;;) {
-		char *m = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		char *m = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			-1, 0);
 
 		if (m == MAP_FAILED)
 			_exit(12);	/* Refused is an answer too. */
@@ -52,7 +54,8 @@ main(void)
 		t_msleep(50);
 		sysinfo(&after);
 		if (after.freeram + (16 << 20) < before.freeram) {
-			printf("not ok memhog: %lu KiB did not come back\n", (before.freeram - after.freeram) >> 10);
+			printf("not ok memhog: %lu KiB did not come back\n",
+				(before.freeram - after.freeram) >> 10);
 			return 1;
 		}
 	}

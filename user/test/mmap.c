@@ -1,5 +1,6 @@
 /*
- * The mmap family: what a mapping holds, where it ends, and with which signal, code and address a wrong
+ * The mmap family: what a mapping holds, where it ends, and with which signal, code and address a
+ * wrong
  * access is answered.
  */
 #include "user/test/test.h"
@@ -24,7 +25,8 @@ static void
 wrong_arguments(void)
 {
 	char *m = t_map(2 * PAGE, RW);
-	int fd = ok(open("f", O_RDWR | O_CREAT, 0600)), ro = ok(open("f", O_RDONLY)), wo = ok(open("f", O_WRONLY));
+	int fd = ok(open("f", O_RDWR | O_CREAT, 0600)), ro = ok(open("f", O_RDONLY)),
+		wo = ok(open("f", O_WRONLY));
 
 	fails(mmap(NULL, 0, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), EINVAL);
 	fails(mmap(NULL, PAGE, RW, MAP_ANONYMOUS, -1, 0), EINVAL);
@@ -32,7 +34,8 @@ wrong_arguments(void)
 	fails(mmap(NULL, PAGE, RW, MAP_PRIVATE, fd, 1), EINVAL);
 	fails(mmap(NULL, SIZE_MAX, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), ENOMEM);
 	fails(mmap(NULL, 1UL << 47, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), ENOMEM);
-	fails(mmap((void *)(1UL << 47), PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), ENOMEM);
+	fails(mmap((void *)(1UL << 47), PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
+		ENOMEM);
 	fails(mmap(m + 1, PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), EINVAL);
 	fails(mmap(NULL, PAGE, RW, MAP_SHARED, ro, 0), EACCES);
 	fails(mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, wo, 0), EACCES);
@@ -120,7 +123,8 @@ static void
 file_text_runs_read_only(void)
 {
 	/* Executable memory that never was writable: code from a file. */
-	static const unsigned char code[] = { 0xb8, 0x2a, 0, 0, 0, 0xc3 };	/* mov $42, %eax; ret */
+	/* mov $42, %eax; ret */
+	static const unsigned char code[] = { 0xb8, 0x2a, 0, 0, 0, 0xc3 };
 	int fd = ok(open("code", O_RDWR | O_CREAT, 0700));
 
 	check_eq(write(fd, code, sizeof(code)), sizeof(code));
@@ -140,10 +144,12 @@ fixed_replaces_and_noreplace_does_not(void)
 	check(mmap(m + PAGE, PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == m + PAGE);
 	check(m[0] == 'x' && m[PAGE] == 0 && m[2 * PAGE] == 'x');
 	fails(mmap(m, PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0), EEXIST);
-	fails(mmap(m + 3 * PAGE, 2 * PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0), EEXIST);
+	fails(mmap(m + 3 * PAGE, 2 * PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE,
+		-1, 0), EEXIST);
 	check_eq(m[0], 'x');
 	ok(munmap(m + 2 * PAGE, PAGE));
-	check(mmap(m + 2 * PAGE, PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == m + 2 * PAGE);
+	check(mmap(m + 2 * PAGE, PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1,
+		0) == m + 2 * PAGE);
 	check_eq(m[2 * PAGE], 0);
 	/* A hint that is free is taken; one that is not is only a hint. */
 	ok(munmap(m + 2 * PAGE, PAGE));
@@ -258,7 +264,10 @@ beyond_the_end_is_sigbus(void)
 	fails(write(fds[1], s + 2 * PAGE, 10), EFAULT);
 	ok(ftruncate(fd, 4 * PAGE));
 	check_eq(t_peek(s + 3 * PAGE), 0);
-	/* A file that shrank takes its pages away, and the tail of the last one is zero when it grows again. */
+	/*
+	 * A file that shrank takes its pages away, and the tail of the last one is zero when it
+	 * grows again.
+	 */
 	memset(s, 'z', 4 * PAGE);
 	p[2 * PAGE] = 'p';
 	ok(ftruncate(fd, 100));
@@ -364,12 +373,17 @@ mincore_tells(void)
 static void
 page_zero_is_refused(void)
 {
-	/* Root may lower mmap_min_addr's guard on Linux; an ordinary user may not, and Rampart lets nobody. */
+	/*
+	 * Root may lower mmap_min_addr's guard on Linux; an ordinary user may not, and Rampart lets
+	 * nobody.
+	 */
 	t_become(STUDENT);
 	fails(mmap(NULL, PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), EPERM);
 	fails(mmap((void *)PAGE, PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), EPERM);
-	fails(mmap((void *)0xf000, PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), EPERM);
-	check(mmap((void *)0x10000, PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == (void *)0x10000);
+	fails(mmap((void *)0xf000, PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
+		EPERM);
+	check(mmap((void *)0x10000, PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+		0) == (void *)0x10000);
 	char *m = ok(mmap((void *)PAGE, PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
 	check((uintptr_t)m >= 0x10000);
 	fails(mremap(m, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, NULL), EPERM);
@@ -383,7 +397,8 @@ kernel_addresses_fault_like_nothing(void)
 	must_fault(t_peek((void *)0xffff888000000000), SIGSEGV, SEGV_MAPERR, 0xffff888000000000);
 	must_fault(t_poke((void *)0xffffffff80200000, 1), SIGSEGV, SEGV_MAPERR, 0xffffffff80200000);
 	must_fault(t_peek((void *)0x00007ffffffff000), SIGSEGV, SEGV_MAPERR, 0x00007ffffffff000);
-	must_fault(t_peek((void *)0x0000800000000000), SIGSEGV, SI_KERNEL, 0);	/* Not canonical: no address. */
+	/* Not canonical: no address. */
+	must_fault(t_peek((void *)0x0000800000000000), SIGSEGV, SI_KERNEL, 0);
 }
 
 static void
@@ -408,7 +423,8 @@ static void
 the_last_user_page_is_never_mapped(void)
 {
 	/* sysret from there would return to a non-canonical address. */
-	fails(mmap((void *)0x7ffffffff000, PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), ENOMEM);
+	fails(mmap((void *)0x7ffffffff000, PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+		0), ENOMEM);
 }
 
 static void

@@ -105,7 +105,8 @@ small_writes_are_atomic(void)
 	for (;;) {
 		int got = 0, n;
 
-		while (got < 3000 && (n = (int)ok(read(fds[0], buf + got, (size_t)(3000 - got)))) > 0)
+		while (got < 3000 && (n = (int)ok(read(fds[0], buf + got,
+			(size_t)(3000 - got)))) > 0)
 			got += n;
 		if (got == 0)
 			break;
@@ -415,7 +416,8 @@ static void
 timer_descriptors(void)
 {
 	int fd = ok(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK));
-	struct itimerspec it = { { 0, 10000000 }, { 0, 10000000 } }, now, off = { { 0, 0 }, { 0, 0 } };
+	struct itimerspec it = { { 0, 10000000 }, { 0, 10000000 } }, now, off = { { 0, 0 }, { 0,
+		0 } };
 	uint64_t n;
 
 	fails(read(fd, &n, 8), EAGAIN);
@@ -474,7 +476,8 @@ signal_descriptors(void)
 	check_eq(ready(fd, POLLIN), POLLIN);
 	check_eq(read(fd, info, sizeof(info)), 2 * 128);
 	check(info[0].ssi_signo == SIGUSR1 && info[0].ssi_pid == (uint32_t)getpid());
-	check(info[1].ssi_signo == (uint32_t)SIGRTMIN && info[1].ssi_int == 42 && info[1].ssi_code == SI_QUEUE);
+	check(info[1].ssi_signo == (uint32_t)SIGRTMIN && info[1].ssi_int == 42 &&
+		info[1].ssi_code == SI_QUEUE);
 	fails(read(fd, info, 10), EINVAL);
 	fails(signalfd(fd + 100, &s, 0), EBADF);
 	sigaddset(&s, SIGUSR2);
@@ -494,7 +497,8 @@ named_pipes(void)
 	fails(mkfifo("p", 0600), EEXIST);
 	fails(open("p", O_WRONLY | O_NONBLOCK), ENXIO);		/* No reader. */
 	r = ok(open("p", O_RDONLY | O_NONBLOCK));
-	check_eq(read(r, buf, 1), 0);				/* No writer yet: end of file, not EAGAIN. */
+	/* No writer yet: end of file, not EAGAIN. */
+	check_eq(read(r, buf, 1), 0);
 	w = ok(open("p", O_WRONLY | O_NONBLOCK));
 	fails(read(r, buf, 1), EAGAIN);
 	check_eq(write(w, "hi", 2), 2);

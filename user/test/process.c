@@ -32,7 +32,8 @@ spawn_self(char *const argv[], char *const envp[])
 static void
 copy_self(const char *to, mode_t mode)
 {
-	int in = ok(open("/proc/self/exe", O_RDONLY)), out = ok(open(to, O_WRONLY | O_CREAT | O_TRUNC, 0700));
+	int in = ok(open("/proc/self/exe", O_RDONLY)), out = ok(open(to,
+		O_WRONLY | O_CREAT | O_TRUNC, 0700));
 	static char buf[65536];
 	ssize_t n;
 
@@ -79,7 +80,7 @@ try_exec(const char *path)
 	return e;
 }
 
-/* ---- Waiting ------------------------------------------------------------------------------------------ */
+/* - Waiting ------------------------------------------------------------------------------------ */
 
 static void
 exit_codes(void)
@@ -116,7 +117,8 @@ wait_variants(void)
 	check_eq(info.si_pid, 0);
 	/* Looked at, and still there. */
 	ok(waitid(P_ALL, 0, &info, WEXITED | WNOWAIT));
-	check(info.si_pid == p && info.si_code == CLD_EXITED && info.si_status == 6 && info.si_signo == SIGCHLD);
+	check(info.si_pid == p && info.si_code == CLD_EXITED && info.si_status == 6 &&
+		info.si_signo == SIGCHLD);
 	check_eq(wait4(p, &status, 0, &ru), p);
 	check(WIFEXITED(status) && WEXITSTATUS(status) == 6);
 	check(ru.ru_utime.tv_sec < 5 && ru.ru_stime.tv_sec < 5);
@@ -232,7 +234,7 @@ parent_death_signal(void)
 	check_eq(sig, SIGUSR1);
 }
 
-/* ---- Groups and sessions -------------------------------------------------------------------------------- */
+/* - Groups and sessions ------------------------------------------------------------------------ */
 
 static void
 group_rules(void)
@@ -247,7 +249,8 @@ group_rules(void)
 	fails(getsid(999999), ESRCH);
 	fails(setpgid(999999, 0), ESRCH);
 	fails(setpgid(0, -1), EINVAL);
-	fails(setpgid(0, 1), EPERM);		/* Init's group is in another session, or there is none. */
+	/* Init's group is in another session, or there is none. */
+	fails(setpgid(0, 1), EPERM);
 	fails(setpgid(1, 0), ESRCH);		/* Not our child. */
 	ok(pipe(fds));
 	p = t_fork();
@@ -288,7 +291,7 @@ group_rules(void)
 	dies(p, SIGKILL);
 }
 
-/* ---- exec ------------------------------------------------------------------------------------------------ */
+/* - exec --------------------------------------------------------------------------------------- */
 
 static void
 arguments_and_environment_arrive(void)
@@ -306,7 +309,8 @@ sub_args(int argc, char **argv)
 	check_eq(argc, 5);
 	check(strcmp(argv[0], "zero") == 0 && strcmp(argv[2], "two words") == 0 && argv[3][0] == 0);
 	check(strcmp(argv[4], "\xff\x01") == 0 && argv[5] == NULL);
-	check(strcmp(getenv("A"), "1") == 0 && getenv("EMPTY")[0] == 0 && strcmp(getenv("B"), "x=y") == 0);
+	check(strcmp(getenv("A"), "1") == 0 && getenv("EMPTY")[0] == 0 && strcmp(getenv("B"),
+		"x=y") == 0);
 	check(environ[3] == NULL);
 	return 0;
 }
@@ -337,7 +341,8 @@ sub_auxv(void)
 	check_eq(getauxval(AT_BASE), 0);
 	check_eq(getauxval(AT_SECURE), 0);
 	check_eq(getauxval(AT_CLKTCK), 100);
-	check(getauxval(AT_UID) == 0 && getauxval(AT_EUID) == 0 && getauxval(AT_GID) == 0 && getauxval(AT_EGID) == 0);
+	check(getauxval(AT_UID) == 0 && getauxval(AT_EUID) == 0 && getauxval(AT_GID) == 0 &&
+		getauxval(AT_EGID) == 0);
 	check(strcmp((const char *)getauxval(AT_EXECFN), "/proc/self/exe") == 0);
 	check(strcmp((const char *)getauxval(AT_PLATFORM), "x86_64") == 0);
 	check(random != NULL && memcmp(random, "\0\0\0\0\0\0\0\0", 8) != 0);
@@ -464,7 +469,8 @@ scripts(void)
 static void
 close_on_exec(void)
 {
-	int keep = ok(open("/dev/null", O_RDONLY)), drop = ok(open("/dev/null", O_RDONLY | O_CLOEXEC));
+	int keep = ok(open("/dev/null", O_RDONLY)), drop = ok(open("/dev/null",
+		O_RDONLY | O_CLOEXEC));
 	int duped = ok(fcntl(drop, F_DUPFD, 0)), flagged = ok(dup(keep));
 	char a[16], b[16], c[16], d[16];
 	char *argv[] = { "self", "--fds", a, b, c, d, NULL };
@@ -541,7 +547,7 @@ sub_after_exec(void)
 	return 0;
 }
 
-/* ---- Hand-made programs ----------------------------------------------------------------------------------- */
+/* - Hand-made programs ------------------------------------------------------------------------- */
 
 struct tiny {
 	Elf64_Ehdr eh;
@@ -556,11 +562,14 @@ tiny_elf(int type, unsigned long base)
 		.eh = {
 			.e_ident = { 0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, EV_CURRENT },
 			.e_type = (Elf64_Half)type, .e_machine = EM_X86_64, .e_version = EV_CURRENT,
-			.e_entry = base + offsetof(struct tiny, code), .e_phoff = offsetof(struct tiny, ph),
-			.e_ehsize = sizeof(Elf64_Ehdr), .e_phentsize = sizeof(Elf64_Phdr), .e_phnum = 2,
+			.e_entry = base + offsetof(struct tiny, code),
+				.e_phoff = offsetof(struct tiny, ph),
+			.e_ehsize = sizeof(Elf64_Ehdr), .e_phentsize = sizeof(Elf64_Phdr),
+				.e_phnum = 2,
 		},
 		.ph = {
-			{ .p_type = PT_LOAD, .p_flags = PF_R | PF_X, .p_vaddr = base, .p_filesz = sizeof(struct tiny),
+			{ .p_type = PT_LOAD, .p_flags = PF_R | PF_X, .p_vaddr = base,
+				.p_filesz = sizeof(struct tiny),
 			  .p_memsz = sizeof(struct tiny), .p_align = 4096 },
 			{ .p_type = PT_GNU_STACK, .p_flags = PF_R | PF_W },
 		},
@@ -604,7 +613,10 @@ hand_made_programs(void)
 	t = tiny_elf(ET_EXEC, 0x400000);
 	t.eh.e_ident[0] = 'x';
 	check_eq(run_tiny(&t), ENOEXEC);
-	/* What is refused before the old program is gone, or kills the new one: never success, never an oops. */
+	/*
+	 * What is refused before the old program is gone, or kills the new one: never success,
+	 * never an oops.
+	 */
 	for (int i = 0; i < 13; i++) {
 		t = tiny_elf(ET_EXEC, 0x400000);
 		switch (i) {
@@ -628,7 +640,7 @@ hand_made_programs(void)
 	}
 }
 
-/* ---- Credentials ---------------------------------------------------------------------------------------- */
+/* - Credentials -------------------------------------------------------------------------------- */
 
 static void
 set_user_id_programs(void)
@@ -755,7 +767,7 @@ who_may_become_whom(void)
 	fails(getgroups(-1, got), EINVAL);
 }
 
-/* ---- Limits ----------------------------------------------------------------------------------------------- */
+/* - Limits ------------------------------------------------------------------------------------- */
 
 static void
 limits_limit(void)
@@ -863,12 +875,13 @@ address_space_is_limited(void)
 	fails(mremap(m, 8 << 20, 128 << 20, MREMAP_MAYMOVE), ENOMEM);
 }
 
-/* ---- Other ways to be born ---------------------------------------------------------------------------------- */
+/* - Other ways to be born ---------------------------------------------------------------------- */
 
 static void
 vfork_shares_until_exec(void)
 {
-	volatile int *shared = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	volatile int *shared = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+		-1, 0);
 	pid_t p = vfork();
 
 	if (p == 0) {
@@ -925,7 +938,8 @@ clone_flags(void)
 	pid_t ptid = 0;
 
 	/* Memory and files are shared: what the child opened is ours. */
-	pid_t p = ok(clone(clone_child, stack + 65536, CLONE_VM | CLONE_FILES | CLONE_PARENT_SETTID | SIGCHLD,
+	pid_t p = ok(clone(clone_child, stack + 65536,
+		CLONE_VM | CLONE_FILES | CLONE_PARENT_SETTID | SIGCHLD,
 			   (void *)got, &ptid));
 	exits(p, 9);
 	check_eq(ptid, p);
@@ -969,7 +983,8 @@ names_and_numbers(void)
 	ok(uname(&u));
 	check(strcmp(u.sysname, "Linux") == 0 && strcmp(u.machine, "x86_64") == 0);
 	ok(sysinfo(&si));
-	check(si.totalram > si.freeram && si.freeram > 0 && si.procs > 0 && si.uptime >= 0 && si.mem_unit >= 1);
+	check(si.totalram > si.freeram && si.freeram > 0 && si.procs > 0 && si.uptime >= 0 &&
+		si.mem_unit >= 1);
 	check((long)times(&tms) > 0);
 	ok(getrusage(RUSAGE_SELF, &ru));
 	check(ru.ru_maxrss > 0 && ru.ru_minflt > 0);

@@ -1,5 +1,6 @@
 /*
- * Signals: who gets which, with what siginfo, on which stack, and what is left of the interrupted program.
+ * Signals: who gets which, with what siginfo, on which stack, and what is left of the interrupted
+ * program.
  */
 #include "user/test/test.h"
 #include <sys/time.h>
@@ -129,7 +130,8 @@ sigchld_says_how_the_child_changed(void)
 			pause();
 	}
 	ok(kill(p, SIGSTOP));
-	check(waitpid(p, &status, WUNTRACED) == p && WIFSTOPPED(status) && WSTOPSIG(status) == SIGSTOP);
+	check(waitpid(p, &status, WUNTRACED) == p && WIFSTOPPED(status) &&
+		WSTOPSIG(status) == SIGSTOP);
 	await_hits(2);
 	check_eq(last.si_code, CLD_STOPPED);
 	check_eq(last.si_status, SIGSTOP);
@@ -166,7 +168,8 @@ sigchld_says_how_the_child_changed(void)
 static void
 stopped_processes_stay_and_die(void)
 {
-	volatile int *count = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	volatile int *count = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+		-1, 0);
 	int status, was;
 
 	pid_t p = t_fork();
@@ -199,10 +202,12 @@ faults_name_cause_and_address(void)
 	extern char at_div[], at_ud[], at_int3[], after_int3[];
 
 	/* idiv by zero */
-	must_fault(__asm__ volatile("xorl %%ecx, %%ecx\n\tmovl $1, %%eax\n\tcltd\n\t.globl at_div\nat_div: idivl %%ecx"
+	must_fault(__asm__ volatile("xorl %%ecx, %%ecx\n\tmovl $1, %%eax\n\tcltd\n\t"
+		".globl at_div\nat_div: idivl %%ecx"
 				    ::: "eax", "ecx", "edx"), SIGFPE, FPE_INTDIV, at_div);
 	must_fault(__asm__ volatile(".globl at_ud\nat_ud: ud2"), SIGILL, ILL_ILLOPN, at_ud);
-	must_fault(__asm__ volatile(".globl at_int3\nat_int3: int3\n\t.globl after_int3\nafter_int3: nop"),
+	must_fault(__asm__ volatile(".globl at_int3\nat_int3: int3\n\t"
+		".globl after_int3\nafter_int3: nop"),
 		   SIGTRAP, SI_KERNEL, 0);
 	must_fault(t_peek((void *)0x4141414141414141), SIGSEGV, SI_KERNEL, 0);
 	must_fault(__asm__ volatile("hlt"), SIGSEGV, SI_KERNEL, 0);
@@ -210,7 +215,8 @@ faults_name_cause_and_address(void)
 	must_fault(__asm__ volatile("int $0x21"), SIGSEGV, SI_KERNEL, 0);
 	must_fault(__asm__ volatile("mov %%cr0, %%rax" ::: "rax"), SIGSEGV, SI_KERNEL, 0);
 	must_fault(__asm__ volatile("inb $0x64, %%al" ::: "rax"), SIGSEGV, SI_KERNEL, 0);
-	must_fault(__asm__ volatile("movl $0x10, %%ecx\n\trdmsr" ::: "rax", "rcx", "rdx"), SIGSEGV, SI_KERNEL, 0);
+	must_fault(__asm__ volatile("movl $0x10, %%ecx\n\trdmsr" ::: "rax", "rcx", "rdx"), SIGSEGV,
+		SI_KERNEL, 0);
 	must_fault(t_peek((void *)16), SIGSEGV, SEGV_MAPERR, 16);
 	must_fault(t_poke((void *)(uintptr_t)&handle, 1), SIGSEGV, SEGV_ACCERR, &handle);
 	must_fault(((void (*)(void))0x100)(), SIGSEGV, SEGV_MAPERR, 0x100);
@@ -249,8 +255,6 @@ frame_holds_trap_number_error_and_cr2(void)
 	check_eq(frame_oldmask, 1UL << (SIGUSR2 - 1));
 }
 
-static volatile unsigned long seen_flags;
-
 static void
 on_step(int sig, siginfo_t *info, void *context)
 {
@@ -266,7 +270,8 @@ static void
 trap_flag_steps_one_instruction(void)
 {
 	handle(SIGTRAP, on_step, 0);
-	__asm__ volatile("lea -128(%%rsp), %%rsp\n\tpushfq\n\torl $0x100, (%%rsp)\n\tpopfq\n\tnop\n\tnop\n\t"
+	__asm__ volatile("lea -128(%%rsp), %%rsp\n\tpushfq\n\torl $0x100, (%%rsp)\n\tpopfq\n\t"
+		"nop\n\tnop\n\t"
 			 "lea 128(%%rsp), %%rsp" ::: "memory", "cc");
 	check_eq(hits, 1);
 	check_eq(last.si_code, TRAP_TRACE);
@@ -311,8 +316,10 @@ default_and_ignored_and_blocked_faults_kill(void)
 static void
 defaults(void)
 {
-	static const int kill_these[] = { SIGHUP, SIGINT, SIGQUIT, SIGABRT, SIGKILL, SIGUSR1, SIGPIPE, SIGALRM, SIGTERM,
-					  SIGXCPU, SIGVTALRM, SIGPROF, SIGSYS, SIGIO, SIGPWR, SIGSTKFLT, 34, 64 };
+	static const int kill_these[] = { SIGHUP, SIGINT, SIGQUIT, SIGABRT, SIGKILL, SIGUSR1,
+		SIGPIPE, SIGALRM, SIGTERM,
+					  SIGXCPU, SIGVTALRM, SIGPROF, SIGSYS, SIGIO, SIGPWR,
+						SIGSTKFLT, 34, 64 };
 	static const int ignore_these[] = { SIGCHLD, SIGCONT, SIGURG, SIGWINCH };
 
 	for (unsigned i = 0; i < sizeof(kill_these) / sizeof(kill_these[0]); i++) {
@@ -412,7 +419,8 @@ no_room_for_a_frame_kills(void)
 
 	if (p == 0) {
 		handle(SIGUSR1, on_info, 0);
-		__asm__ volatile("movq $0x1000, %%rsp\n\tsyscall" :: "a"(SYS_tkill), "D"(gettid()), "S"(SIGUSR1)
+		__asm__ volatile("movq $0x1000, %%rsp\n\tsyscall" :: "a"(SYS_tkill), "D"(gettid()),
+			"S"(SIGUSR1)
 				 : "rcx", "r11", "memory");
 	}
 	dies(p, SIGSEGV);
@@ -563,7 +571,8 @@ masks_and_pending(void)
 	sigfillset(&all);
 	ok(sigprocmask(SIG_SETMASK, &all, NULL));
 	ok(sigprocmask(SIG_SETMASK, NULL, &now));
-	check(!sigismember(&now, SIGKILL) && !sigismember(&now, SIGSTOP) && sigismember(&now, SIGTERM));
+	check(!sigismember(&now, SIGKILL) && !sigismember(&now, SIGSTOP) && sigismember(&now,
+		SIGTERM));
 	fails(sigprocmask(77, &all, NULL), EINVAL);
 	fails(sigaction(SIGKILL, &sa, NULL), EINVAL);
 	fails(sigaction(SIGSTOP, &sa, NULL), EINVAL);
@@ -670,7 +679,7 @@ sigsuspend_swaps_the_mask(void)
 	check(sigismember(&now, SIGUSR1));
 }
 
-/* ---- Registers across a handler ----------------------------------------------------------------------- */
+/* - Registers across a handler ----------------------------------------------------------------- */
 
 static uint8_t xmm_seen[16][16];
 static volatile unsigned cw_seen;
@@ -686,7 +695,8 @@ on_clobber(int sig, siginfo_t *info, void *context)
 	hits++;
 	memcpy(xmm_seen, uc->uc_mcontext.fpregs->_xmm, sizeof(xmm_seen));
 	cw_seen = uc->uc_mcontext.fpregs->cwd;
-	uc->uc_mcontext.fpregs->_xmm[7].element[0] = 0x12345678;	/* The handler's word counts. */
+	/* The handler's word counts. */
+	uc->uc_mcontext.fpregs->_xmm[7].element[0] = 0x12345678;
 	__asm__ volatile("pxor %%xmm0, %%xmm0\n\tpcmpeqd %%xmm1, %%xmm1\n\tpxor %%xmm7, %%xmm7\n\t"
 			 "pxor %%xmm15, %%xmm15\n\tldmxcsr %0\n\tfldcw %1" :: "m"(fp), "m"(cw)
 			 : "xmm0", "xmm1", "xmm7", "xmm15");
@@ -711,21 +721,29 @@ vector_registers_survive_and_stand_in_the_frame(void)
 		"fldcw %[cw]\n\tldmxcsr %[mx]\n\t"
 		"movdqu 0(%[f]), %%xmm0\n\tmovdqu 16(%[f]), %%xmm1\n\tmovdqu 32(%[f]), %%xmm2\n\t"
 		"movdqu 48(%[f]), %%xmm3\n\tmovdqu 64(%[f]), %%xmm4\n\tmovdqu 80(%[f]), %%xmm5\n\t"
-		"movdqu 96(%[f]), %%xmm6\n\tmovdqu 112(%[f]), %%xmm7\n\tmovdqu 128(%[f]), %%xmm8\n\t"
-		"movdqu 144(%[f]), %%xmm9\n\tmovdqu 160(%[f]), %%xmm10\n\tmovdqu 176(%[f]), %%xmm11\n\t"
-		"movdqu 192(%[f]), %%xmm12\n\tmovdqu 208(%[f]), %%xmm13\n\tmovdqu 224(%[f]), %%xmm14\n\t"
+		"movdqu 96(%[f]), %%xmm6\n\tmovdqu 112(%[f]), %%xmm7\n\t"
+		"movdqu 128(%[f]), %%xmm8\n\t"
+		"movdqu 144(%[f]), %%xmm9\n\tmovdqu 160(%[f]), %%xmm10\n\t"
+		"movdqu 176(%[f]), %%xmm11\n\t"
+		"movdqu 192(%[f]), %%xmm12\n\tmovdqu 208(%[f]), %%xmm13\n\t"
+		"movdqu 224(%[f]), %%xmm14\n\t"
 		"movdqu 240(%[f]), %%xmm15\n\t"
 		"syscall\n\t"
 		"movdqu %%xmm0, 0(%[t])\n\tmovdqu %%xmm1, 16(%[t])\n\tmovdqu %%xmm2, 32(%[t])\n\t"
 		"movdqu %%xmm3, 48(%[t])\n\tmovdqu %%xmm4, 64(%[t])\n\tmovdqu %%xmm5, 80(%[t])\n\t"
-		"movdqu %%xmm6, 96(%[t])\n\tmovdqu %%xmm7, 112(%[t])\n\tmovdqu %%xmm8, 128(%[t])\n\t"
-		"movdqu %%xmm9, 144(%[t])\n\tmovdqu %%xmm10, 160(%[t])\n\tmovdqu %%xmm11, 176(%[t])\n\t"
-		"movdqu %%xmm12, 192(%[t])\n\tmovdqu %%xmm13, 208(%[t])\n\tmovdqu %%xmm14, 224(%[t])\n\t"
+		"movdqu %%xmm6, 96(%[t])\n\tmovdqu %%xmm7, 112(%[t])\n\t"
+		"movdqu %%xmm8, 128(%[t])\n\t"
+		"movdqu %%xmm9, 144(%[t])\n\tmovdqu %%xmm10, 160(%[t])\n\t"
+		"movdqu %%xmm11, 176(%[t])\n\t"
+		"movdqu %%xmm12, 192(%[t])\n\tmovdqu %%xmm13, 208(%[t])\n\t"
+		"movdqu %%xmm14, 224(%[t])\n\t"
 		"movdqu %%xmm15, 240(%[t])\n\t"
 		"fnstcw %[cwa]\n\tstmxcsr %[mxa]"
 		: "=a"(result), [cwa] "=m"(cw_after), [mxa] "=m"(mxcsr_after)
-		: "a"(SYS_tkill), "D"(gettid()), "S"(SIGUSR1), [f] "r"(from), [t] "r"(to), [cw] "m"(cw), [mx] "m"(mxcsr)
-		: "rcx", "r11", "memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",
+		: "a"(SYS_tkill), "D"(gettid()), "S"(SIGUSR1), [f] "r"(from), [t] "r"(to),
+			[cw] "m"(cw), [mx] "m"(mxcsr)
+		: "rcx", "r11", "memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6",
+			"xmm7", "xmm8",
 		  "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
 	__asm__ volatile("fninit");
 	check_eq(result, 0);
@@ -741,13 +759,17 @@ vector_registers_survive_and_stand_in_the_frame(void)
 static void
 handlers_start_with_clean_flags_and_aligned_stack(void)
 {
-	/* Direction flag set in the program: the handler must not see it (the ABI says it is clear). */
+	/*
+	 * Direction flag set in the program: the handler must not see it (the ABI says it is
+	 * clear).
+	 */
 	handle(SIGUSR1, on_info, 0);
 	unsigned long flags;
 	long result;
 
 	__asm__ volatile("std\n\tsyscall\n\tpushfq\n\tpopq %0\n\tcld" : "=r"(flags), "=a"(result)
-			 : "a"(SYS_tkill), "D"(gettid()), "S"(SIGUSR1) : "rcx", "r11", "memory", "cc");
+			 : "a"(SYS_tkill), "D"(gettid()), "S"(SIGUSR1) : "rcx", "r11", "memory",
+				"cc");
 	check_eq(hits, 1);
 	check_eq(flags >> 10 & 1, 1);
 }
@@ -762,24 +784,33 @@ general_registers_survive(void)
 	/* Spin with known values in every register until the signal has come. */
 	__asm__ volatile(
 		"pushq %%rbp\n\tpushq %%rbx\n\t"
-		"movq $0x1111, %%rbp\n\tmovq $0x2222, %%rbx\n\tmovq $0x3333, %%r8\n\tmovq $0x4444, %%r9\n\t"
-		"movq $0x5555, %%r10\n\tmovq $0x6666, %%r11\n\tmovq $0x7777, %%r12\n\tmovq $0x8888, %%r13\n\t"
-		"movq $0x9999, %%r14\n\tmovq $0xaaaa, %%r15\n\tmovq $0xbbbb, %%rcx\n\tmovq $0xcccc, %%rdx\n\t"
+		"movq $0x1111, %%rbp\n\tmovq $0x2222, %%rbx\n\tmovq $0x3333, %%r8\n\t"
+		"movq $0x4444, %%r9\n\t"
+		"movq $0x5555, %%r10\n\tmovq $0x6666, %%r11\n\tmovq $0x7777, %%r12\n\t"
+		"movq $0x8888, %%r13\n\t"
+		"movq $0x9999, %%r14\n\tmovq $0xaaaa, %%r15\n\tmovq $0xbbbb, %%rcx\n\t"
+		"movq $0xcccc, %%rdx\n\t"
 		"1: cmpl $0, (%%rsi)\n\tje 1b\n\t"
 		"xorl %%eax, %%eax\n\t"
-		"subq $0x1111, %%rbp\n\torq %%rbp, %%rax\n\tsubq $0x2222, %%rbx\n\torq %%rbx, %%rax\n\t"
+		"subq $0x1111, %%rbp\n\torq %%rbp, %%rax\n\tsubq $0x2222, %%rbx\n\t"
+		"orq %%rbx, %%rax\n\t"
 		"subq $0x3333, %%r8\n\torq %%r8, %%rax\n\tsubq $0x4444, %%r9\n\torq %%r9, %%rax\n\t"
-		"subq $0x5555, %%r10\n\torq %%r10, %%rax\n\tsubq $0x6666, %%r11\n\torq %%r11, %%rax\n\t"
-		"subq $0x7777, %%r12\n\torq %%r12, %%rax\n\tsubq $0x8888, %%r13\n\torq %%r13, %%rax\n\t"
-		"subq $0x9999, %%r14\n\torq %%r14, %%rax\n\tsubq $0xaaaa, %%r15\n\torq %%r15, %%rax\n\t"
-		"subq $0xbbbb, %%rcx\n\torq %%rcx, %%rax\n\tsubq $0xcccc, %%rdx\n\torq %%rdx, %%rax\n\t"
+		"subq $0x5555, %%r10\n\torq %%r10, %%rax\n\tsubq $0x6666, %%r11\n\t"
+		"orq %%r11, %%rax\n\t"
+		"subq $0x7777, %%r12\n\torq %%r12, %%rax\n\tsubq $0x8888, %%r13\n\t"
+		"orq %%r13, %%rax\n\t"
+		"subq $0x9999, %%r14\n\torq %%r14, %%rax\n\tsubq $0xaaaa, %%r15\n\t"
+		"orq %%r15, %%rax\n\t"
+		"subq $0xbbbb, %%rcx\n\torq %%rcx, %%rax\n\tsubq $0xcccc, %%rdx\n\t"
+		"orq %%rdx, %%rax\n\t"
 		"popq %%rbx\n\tpopq %%rbp"
 		: "=a"(bad) : "S"(&hits)
-		: "rcx", "rdx", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "memory", "cc");
+		: "rcx", "rdx", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "memory",
+			"cc");
 	check_eq(bad, 0);
 }
 
-/* ---- Hostile sigreturn ---------------------------------------------------------------------------------- */
+/* - Hostile sigreturn -------------------------------------------------------------------------- */
 
 static volatile int attack;
 
@@ -811,8 +842,10 @@ on_hostile(int sig, siginfo_t *info, void *context)
 	case 16: uc->uc_mcontext.fpregs = (void *)0x0000800000000000; break;
 	case 17: uc->uc_mcontext.fpregs = (void *)((char *)uc->uc_mcontext.fpregs + 3); break;
 	case 18: uc->uc_mcontext.fpregs->mxcsr = 0xffffffff; break;
-	case 19: memset((char *)uc->uc_mcontext.fpregs + 464, 0xff, 48); break;	/* the xsave header's cousin */
-	case 20: memset((char *)uc->uc_mcontext.fpregs + 512, 0xff, 64); break;	/* xstate_bv, xcomp_bv */
+	/* the xsave header's cousin */
+	case 19: memset((char *)uc->uc_mcontext.fpregs + 464, 0xff, 48); break;
+	/* xstate_bv, xcomp_bv */
+	case 20: memset((char *)uc->uc_mcontext.fpregs + 512, 0xff, 64); break;
 	case 21: uc->uc_mcontext.fpregs = (void *)1; break;
 	case 22: r[REG_EFL] = -1 & ~0x100L; break;
 	case 23: uc->uc_flags = ~0UL; break;
@@ -835,7 +868,8 @@ sigreturn_trusts_nothing(void)
 			raise(SIGUSR1);
 			__asm__ volatile("pushfq\n\tpopq %0\n\tmov %%cs, %1\n\tmov %%ss, %2"
 					 : "=r"(flags), "=r"(cs), "=r"(ss));
-			if ((cs & 3) != 3 || (ss & 3) != 3 || (flags & 0x3000) != 0 || !(flags & 0x200) ||
+			if ((cs & 3) != 3 || (ss & 3) != 3 || (flags & 0x3000) != 0 ||
+				!(flags & 0x200) ||
 			    (flags & 0x20000) != 0)
 				_exit(9);
 			__asm__ volatile("cld\n\tpushq $2\n\tpopfq" ::: "cc");
@@ -853,7 +887,8 @@ sigreturn_trusts_nothing(void)
 	/* A frame that is not there at all. */
 	pid_t p = t_fork();
 	if (p == 0) {
-		__asm__ volatile("movq $0x7000, %%rsp\n\tmovl $15, %%eax\n\tsyscall" ::: "rax", "rcx", "r11", "memory");
+		__asm__ volatile("movq $0x7000, %%rsp\n\tmovl $15, %%eax\n\tsyscall" ::: "rax",
+			"rcx", "r11", "memory");
 		_exit(0);
 	}
 	dies(p, SIGSEGV);
@@ -869,7 +904,8 @@ sigreturn_trusts_nothing(void)
 static void
 handler_at_a_hostile_address(void)
 {
-	static void *const where[] = { (void *)8, (void *)0xffffffff80200000, (void *)0x0000800000000000,
+	static void *const where[] = { (void *)8, (void *)0xffffffff80200000,
+		(void *)0x0000800000000000,
 				       (void *)0x4141414141414141 };
 
 	for (int i = 0; i < 4; i++) {

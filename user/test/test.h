@@ -1,12 +1,14 @@
 /*
- * What every regression program shares. A program is a table of tests; each runs in a child of its own, in a
+ * What every regression program shares. A program is a table of tests; each runs in a child of its
+ * own, in a
  * fresh directory under /tmp, with 20 seconds to live, and prints one line:
  *
  *	ok NAME
  *	not ok NAME: FILE:LINE WHAT, ERRNO
  *
  * The exit status is 0 when all passed. `test-X NAME...` runs only those, `test-X -l` lists them.
- * They run as root, on Linux and on Rampart alike. Never rely on memory that is writable and executable.
+ * They run as root, on Linux and on Rampart alike. Never rely on memory that is writable and
+ * executable.
  */
 #pragma once
 
@@ -63,7 +65,10 @@ t_errno_name(int e)
 	return n != NULL ? n : "E?";
 }
 
-/* Prints why the test fails and ends this process with status 1. Works in any child or thread of the test. */
+/*
+ * Prints why the test fails and ends this process with status 1. Works in any child or thread of
+ * the test.
+ */
 static inline void __attribute__((noreturn, format(printf, 3, 4)))
 t_fail(const char *file, int line, const char *format, ...)
 {
@@ -76,7 +81,8 @@ t_fail(const char *file, int line, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(what, sizeof(what), format, args);
 	va_end(args);
-	n = snprintf(all, sizeof(all), "not ok %s: %s:%d %s, %s\n", t_name, base ? base + 1 : file, line, what,
+	n = snprintf(all, sizeof(all), "not ok %s: %s:%d %s, %s\n", t_name, base ? base + 1 : file,
+		line, what,
 		     t_errno_name(e));
 	if (write(1, all, (size_t)n) < 0)
 		_exit(2);
@@ -141,7 +147,9 @@ t_wait(pid_t pid)
 #define exits(pid, code) check_eq(t_wait(pid), code)
 #define dies(pid, sig) check_eq(t_wait(pid), 1000 + (sig))
 
-/* The code between braces runs in a child: pid_t p = fork(); with the line buffer out of the way. */
+/*
+ * The code between braces runs in a child: pid_t p = fork(); with the line buffer out of the way.
+ */
 static inline pid_t
 t_fork(void)
 {
@@ -173,7 +181,7 @@ t_now(void)
 	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-/* ---- Provoked faults ---------------------------------------------------------------------------------- */
+/* - Provoked faults ---------------------------------------------------------------------------- */
 
 static __thread sigjmp_buf t_jump;
 static __thread volatile int t_sig, t_code;
@@ -252,7 +260,7 @@ t_become(uid_t uid)
 		t_fail(__FILE__, __LINE__, "becoming %u", uid);
 }
 
-/* ---- The runner --------------------------------------------------------------------------------------- */
+/* - The runner --------------------------------------------------------------------------------- */
 
 static inline void
 t_remove_all(const char *dir)
