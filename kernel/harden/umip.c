@@ -1,7 +1,8 @@
 /*
  * umip
  *
- * Threat:    User mode reads the addresses of descriptor tables, which lie in the kernel: a free leak of its layout.
+ * Threat:    User mode reads the addresses of descriptor tables, which lie in the kernel: a free leak
+ *            of its layout.
  * Property:  The instructions that store them fault in user mode.
  * Mechanism: One control-register bit on every CPU.
  * Limit:     Other leaks of addresses.
@@ -21,8 +22,9 @@ umip_cpu_init(void)
 static enum harden_state
 probe(char *how, size_t size)
 {
-	return harden_poll_cpus(arch_user_info_guard_supported, arch_user_info_guard_active, ARCH_NAME_INFO_GUARD, how,
-				size);
+	return harden_poll_cpus(arch_user_info_guard_supported, arch_user_info_guard_active,
+				ARCH_NAME_INFO_GUARD, how, size);
 }
 
-const struct mitigation umip_row = {"umip", "user mode cannot read where the kernel keeps its tables", probe};
+const struct mitigation umip_row = {
+	"umip", "user mode cannot read where the kernel keeps its tables", probe};
