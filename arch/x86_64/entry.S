@@ -49,15 +49,6 @@
 	pop %rdi
 .endm
 
-/* A user may have set AC before the trap: close the window that it would open.  Without SMAP, clac
- * is an undefined instruction, so a read-only flag decides. */
-.macro close_user_window
-	cmpb $0, x86_smap(%rip)
-	je 7f
-	clac
-7:
-.endm
-
 	.section .text.entry, "ax"
 
 /*
@@ -130,7 +121,7 @@ END(x86_vectors)
 FUNC(trap_entry)
 	cld
 	push_registers
-	close_user_window
+	close_user_window /* a user may have set AC before the trap */
 	testb $3, TF_CS(%rsp)
 	jz .Lfrom_kernel
 	swapgs

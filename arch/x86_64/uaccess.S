@@ -1,27 +1,12 @@
 /*
- * User copies: the only instructions that touch user memory.  The window (EFLAGS.AC, SDM 3A 4.6) is
- * open from stac to clac; success and fault leave through the same clac.  Where the CPU has no SMAP
- * both are undefined instructions, so a read-only flag decides.
+ * User copies: the only instructions that touch user memory.  The window is open from stac to clac;
+ * success and fault leave through the same clac.
  *
  * Each fault jumps, by the exception table, to the label that computes what was not copied.
  */
 #include "asm.h"
 
 #define EFAULT 14
-
-.macro open_window
-	cmpb $0, x86_smap(%rip)
-	je 8f
-	stac
-8:
-.endm
-
-.macro close_window
-	cmpb $0, x86_smap(%rip)
-	je 9f
-	clac
-9:
-.endm
 
 	.section .text.uaccess, "ax"
 
@@ -35,11 +20,11 @@ FUNC(arch_copy_to_user)
 	mov %rdx, %rcx
 	shr $3, %rcx
 	and $7, %edx
-	open_window
+	open_user_window
 1:	rep movsq
 	mov %edx, %ecx
 2:	rep movsb
-3:	close_window
+3:	close_user_window
 	mov %rcx, %rax
 	ret
 4:	lea (%rdx, %rcx, 8), %rcx /* quadwords and tail that are left; the first may have been begun */
@@ -56,11 +41,11 @@ FUNC(arch_clear_user)
 	shr $3, %rcx
 	and $7, %edx
 	xor %eax, %eax
-	open_window
+	open_user_window
 1:	rep stosq
 	mov %edx, %ecx
 2:	rep stosb
-3:	close_window
+3:	close_user_window
 	mov %rcx, %rax
 	ret
 4:	lea (%rdx, %rcx, 8), %rcx
@@ -72,7 +57,7 @@ END(arch_clear_user)
 /* ssize_t arch_strncpy_from_user(char *dst, uint64_t src, size_t max) */
 FUNC(arch_strncpy_from_user)
 	xor %eax, %eax
-	open_window
+	open_user_window
 1:	cmp %rdx, %rax
 	jae 3f
 2:	movzbl (%rsi, %rax), %ecx
@@ -81,7 +66,7 @@ FUNC(arch_strncpy_from_user)
 	jz 3f
 	inc %rax
 	jmp 1b
-3:	close_window
+3:	close_user_window
 	ret
 4:	mov $-EFAULT, %rax
 	jmp 3b
@@ -92,10 +77,10 @@ END(arch_strncpy_from_user)
 FUNC(arch_user_cmpxchg32)
 	mov %rcx, %r8
 	mov %esi, %eax
-	open_window
+	open_user_window
 1:	lock cmpxchg %edx, (%rdi)
 	xor %ecx, %ecx
-3:	close_window
+3:	close_user_window
 	mov %eax, (%r8)
 	mov %ecx, %eax
 	ret
