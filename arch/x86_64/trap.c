@@ -155,6 +155,17 @@ user_page_fault(struct trapframe *tf, uint64_t addr)
 	signal_fault(signo, code, addr);
 }
 
+/* True if addr is an address of kernel text, its own or that in the direct map. */
+static bool
+is_kernel_text(uint64_t addr)
+{
+	extern char __text_start[];
+	struct boot_range text = arch_kernel_text();
+
+	return addr - (uint64_t)__text_start < text.size ||
+	       addr - (DIRECT_MAP_BASE + text.base.v) < text.size;
+}
+
 /* What a kernel fault at addr means; reports and does not return. */
 static noreturn void
 kernel_page_fault(struct trapframe *tf, uint64_t addr)
@@ -165,12 +176,14 @@ kernel_page_fault(struct trapframe *tf, uint64_t addr)
 		oops(tf, "null-guard", "the kernel used address %016lx", addr);
 	if (user_address && (tf->error & PF_FETCH))
 		oops(tf, "smep", "the kernel jumped to user address %016lx", addr);
-	if (user_address)
+	if (user_address && (arch_user_access_guard_active() || !(present && (tf->error & PF_WRITE))))
 		oops(tf, "smap", "the kernel used user address %016lx outside a user copy", addr);
 	if (stack_guard_hit(addr))
 		stack_guard_report(tf, addr);
 	if (present && (tf->error & PF_FETCH))
 		oops(tf, "wx", "the kernel jumped to %016lx, which is not executable", addr);
+	if (present && (tf->error & PF_WRITE) && is_kernel_text(addr))
+		oops(tf, "wx", "the kernel wrote to %016lx, its own text", addr);
 	if (present && (tf->error & PF_WRITE))
 		oops(tf, "wp", "the kernel wrote to %016lx, which is read-only", addr);
 	oops(tf, NULL, "page fault at %016lx (error %lx)", addr, tf->error);

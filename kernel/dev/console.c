@@ -2,6 +2,7 @@
 #include "kernel/dev/console.h"
 #include "arch/arch.h"
 #include "kernel/dev/mem.h"
+#include "kernel/dev/vuln.h"
 #include "kernel/fs/devfs.h"
 #include "kernel/fs/pty.h"
 #include "kernel/fs/tty.h"
@@ -50,4 +51,7 @@ devices_init(void)
 	mem_devices_init();
 	console_init();
 	pty_init();
+#ifdef VULN
+	vuln_init();
+#endif
 }

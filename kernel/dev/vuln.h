@@ -1,0 +1,62 @@
+/*
+ * What /dev/vuln understands; user/attack includes it too.  The numbers are Linux's _IOWR('V', ...).
+ */
+#pragma once
+
+#include <stdint.h>
+
+#define VULN_IOC(nr, type) (3u << 30 | (unsigned)sizeof(type) << 16 | 'V' << 8 | (nr))
+
+/* Where things are: what real attackers guess, or get from another bug. */
+struct vuln_places {
+	uint64_t handler;      /* the function pointer that VULN_CALL calls */
+	uint64_t victim;       /* a kernel function */
+	uint64_t victim_alias; /* the same bytes in the direct map */
+	uint64_t buffer;       /* what VULN_COPY fills */
+	uint64_t readonly;     /* a constant */
+	uint64_t scratch;      /* a variable that may be read and written */
+	uint64_t mark;	       /* a variable that no legal act changes */
+};
+
+struct vuln_word {
+	uint64_t address, value;
+};
+
+struct vuln_call {
+	uint64_t argument, result;
+};
+
+struct vuln_copy {
+	uint64_t from, size;
+};
+
+/* A kernel object; users know it by a handle. */
+struct vuln_object {
+	uint64_t *slot; /* where its value is kept */
+};
+
+struct vuln_set {
+	uint64_t handle, value;
+};
+
+struct vuln_recursion {
+	uint64_t depth, fill;
+};
+
+#define VULN_BUFFER_SIZE 4096
+
+#define VULN_PLACES	   VULN_IOC(0, struct vuln_places)
+#define VULN_READ	   VULN_IOC(1, struct vuln_word)
+#define VULN_WRITE	   VULN_IOC(2, struct vuln_word)
+#define VULN_HANDLER_SET   VULN_IOC(3, struct vuln_call)
+#define VULN_HANDLER_CLEAR VULN_IOC(4, struct vuln_call)
+#define VULN_CALL	   VULN_IOC(5, struct vuln_call)
+#define VULN_COPY	   VULN_IOC(6, struct vuln_copy)
+#define VULN_OBJECT_NEW	   VULN_IOC(7, struct vuln_set)
+#define VULN_OBJECT_SET	   VULN_IOC(8, struct vuln_set)
+#define VULN_OBJECT_FREE   VULN_IOC(9, struct vuln_set)
+#define VULN_LATEST_SET	   VULN_IOC(10, struct vuln_set)
+#define VULN_RECURSE	   VULN_IOC(11, struct vuln_recursion)
+
+/* The kernel's: makes the device.  Not in a release build. */
+void vuln_init(void);
