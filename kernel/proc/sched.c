@@ -240,6 +240,14 @@ schedule(void)
 		if (!next)
 			next = rq->idle;
 	}
+	/*
+	 * Another CPU may not have saved next's registers yet.  Only the idle thread, for which nobody
+	 * waits, waits for that: two CPUs that each wanted the other's thread would wait for ever.
+	 */
+	if (unlikely(next->on_cpu && next != prev && prev != rq->idle)) {
+		enqueue(rq, next);
+		next = rq->idle;
+	}
 	if (next == rq->idle)
 		rq->idle_since = now;
 	else
@@ -248,7 +256,6 @@ schedule(void)
 	spin_unlock(&rq->lock);
 	if (next != prev) {
 		rq->switches++;
-		/* Another CPU may not have saved its registers yet. */
 		while (__atomic_load_n(&next->on_cpu, __ATOMIC_ACQUIRE))
 			arch_relax();
 		next->on_cpu = true;

@@ -146,7 +146,7 @@ heap_remove(struct timer_base *b, struct timer *t)
 		b->first = meld(b->first, children);
 	}
 	t->child = t->sibling = t->prev = NULL;
-	t->cpu = -1;
+	__atomic_store_n(&t->cpu, -1, __ATOMIC_RELEASE);
 }
 
 /* ---- Timers ---- */
@@ -196,7 +196,7 @@ bool
 timer_cancel(struct timer *t)
 {
 	bool was_armed = false;
-	int cpu = READ_ONCE(t->cpu);
+	int cpu = __atomic_load_n(&t->cpu, __ATOMIC_ACQUIRE);
 
 	/* It may have begun to run on any CPU, unless that is this one: then it is re-arming itself. */
 	if (cpu >= 0) {
@@ -237,8 +237,9 @@ timer_interrupt(bool user)
 	while (b->first && b->first->deadline <= now) {
 		struct timer *t = b->first;
 
-		heap_remove(b, t);
+		/* Before t->cpu says that it is not armed: timer_cancel looks there without the lock. */
 		b->running = t;
+		heap_remove(b, t);
 		spin_unlock(&b->lock);
 		t->fn(t);
 		spin_lock(&b->lock);
