@@ -26,6 +26,15 @@ map_page_zero(const void *contents, size_t size, int prot)
 	unlink("/tmp/page-zero");
 }
 
+/* Whoever watches looks here what is at address 0. */
+__attribute__((noinline)) void attack_page_zero(void);
+
+void
+attack_page_zero(void)
+{
+	__asm__ volatile("");
+}
+
 static void
 run_function(void)
 {
@@ -37,6 +46,7 @@ run_function(void)
 
 	step("illegal: the handler is gone, and address 0 is the program's code");
 	map_page_zero((const void *)attack_payload, PAYLOAD_SIZE, PROT_READ | PROT_EXEC);
+	attack_page_zero();
 	vuln(VULN_HANDLER_CLEAR, &none);
 	vuln_call(places.mark);
 

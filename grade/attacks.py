@@ -1,0 +1,226 @@
+"""The attacks of user/attack, run and judged from outside.
+
+Whether an attack won is read from the guest's memory, tables and registers, never from what it prints. Each
+attack's source says which mitigations must be off for it to win (`needs_off`).
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from grade.deadline import Deadline
+from grade.gdbstub import GdbClosed, GdbError
+from grade.image import Image
+from grade.qemu import Machine
+from grade.spaces import Kernel, KernelStateError
+from grade.walk_x86_64 import ADDR
+
+MAGIC = 0x5EED0FBADC0FFEE5      # user/attack/attack.h
+STACK_TOP_WORDS = 64            # of a kernel stack: the user's registers and the first frames
+
+
+@dataclass(frozen=True)
+class Attack:
+    """One attack, as its source declares it."""
+
+    name: str
+    needs_off: tuple[str, ...]
+
+
+def attacks(folder: Path, arch: str = "x86_64") -> dict[str, Attack]:
+    """Every attack that the sources in user/attack declare, by name."""
+    out = {}
+    pattern = re.compile(r'\.name = "([^"]+)",.*?\.needs_off_' + arch + r' = "([^"]+)"', re.DOTALL)
+    for source in sorted(folder.glob("*.c")):
+        for name, rows in pattern.findall(source.read_text()):
+            out[name] = Attack(name, tuple(rows.split(",")))
+    return out
+
+
+def harden_off(rows: tuple[str, ...] | list[str]) -> str:
+    """The words of the kernel's command line that switch these rows off."""
+    return "quiet" + (" harden=" + ",".join("-" + r for r in rows) if rows else "")
+
+
+@dataclass(frozen=True)
+class Hit:
+    """An instruction of interest that the attack's process (or the kernel for it) was about to execute."""
+
+    pc: int
+    cpl: int
+    cpu: int
+    returns_to_writable: bool       # the return address on top of the stack lies in a writable page
+
+
+@dataclass
+class Watch:
+    """What was seen of one attack."""
+
+    hits: list[Hit] = field(default_factory=list)
+    over: bool = False              # it came to its end, and stands there
+    evidence: dict[str, object] = field(default_factory=dict)
+
+    def reached(self, pc: int, cpl: int) -> list[Hit]:
+        """The hits at one address and privilege level."""
+        return [h for h in self.hits if h.pc == pc and h.cpl == cpl]
+
+
+def _returns_to_writable(machine: Machine, kernel: Kernel, cpu: int) -> bool:
+    r = machine.regs(cpu, "rsp", "cr3")
+    try:
+        (back,) = struct.unpack("<Q", machine.gdb.read(r["rsp"], 8, cpu))
+    except GdbError:
+        return False
+    m = kernel.walker.translate(r["cr3"] & ADDR, back)
+    return m is not None and m.writable
+
+
+def current_name(kernel: Kernel, cpu: int) -> str:
+    """The name of the thread that a CPU runs; empty before there are threads."""
+    try:
+        t = kernel.current(cpu)
+        return kernel.text(t + kernel.image.offsetof("struct thread", "name"), 16) if t else ""
+    except KernelStateError:
+        return ""
+
+
+def watch(machine: Machine, image: Image, program: Image, timeout: float) -> Watch:
+    """Runs a machine that was booted paused to run one attack, until that attack is over or the guest has
+    ended (boot with keep=True). The machine stands afterwards."""
+    deadline, seen = Deadline(timeout), Watch()
+    over = program.sym("attack_over")
+    places = (0, over, program.sym("attack_payload"), image.sym("vuln_buffer"))
+    machine.run_until(image.sym("process_start_init"), timeout=deadline)
+    for place in places:
+        machine.gdb.set_break(place)
+    while True:
+        machine.cont()
+        try:
+            stop = machine.wait_stop(deadline)
+        except GdbClosed:
+            return seen
+        if not stop.breakpoint:
+            return seen         # the guest powered off
+        kernel = Kernel(machine, image)
+        if current_name(kernel, stop.cpu) != "attack":
+            continue            # another program has something at the same address
+        pc = machine.gdb.pc(stop.cpu)
+        cpl = machine.gdb.reg(stop.cpu, "cs") & 3
+        seen.hits.append(Hit(pc, cpl, stop.cpu, _returns_to_writable(machine, kernel, stop.cpu)))
+        if pc == over:
+            seen.over = True
+            return seen
+
+
+# ---- verdicts ---------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Scene:
+    """A stopped machine in which an attack is over."""
+
+    machine: Machine
+    image: Image
+    program: Image
+    seen: Watch
+
+    @property
+    def kernel(self) -> Kernel:
+        return Kernel(self.machine, self.image)
+
+    @property
+    def cpu(self) -> int:
+        """The CPU that ran into attack_over."""
+        return self.seen.hits[-1].cpu
+
+    def word(self, name: str) -> int:
+        """A kernel variable."""
+        return self.kernel.u64(self.image.sym(name))
+
+    def user(self, address: int, size: int) -> bytes:
+        """Memory as the attack's process sees it."""
+        return self.machine.gdb.read(address, size, self.cpu)
+
+
+def _ran_in_kernel(symbol: str) -> Callable[[Scene], bool]:
+    def verdict(s: Scene) -> bool:
+        owner = s.program if symbol in s.program else s.image
+        return bool(s.seen.reached(owner.sym(symbol), 0)) and s.word("vuln_mark") == MAGIC
+    return verdict
+
+
+def _page_zero_ran_in_kernel(s: Scene) -> bool:
+    return bool(s.seen.reached(0, 0)) and s.word("vuln_mark") == MAGIC
+
+
+def _mark_changed(s: Scene) -> bool:
+    return s.word("vuln_mark") == MAGIC
+
+
+def _constant_changed(s: Scene) -> bool:
+    return s.word("vuln_readonly") == MAGIC
+
+
+def _file_page_changed(s: Scene) -> bool:
+    (address,) = struct.unpack("<Q", s.user(s.program.sym("attack_address"), 8))
+    root = s.machine.gdb.reg(s.cpu, "cr3") & ADDR
+    m = s.kernel.walker.translate(root, address)
+    return m is not None and not m.writable and s.user(address, 8) == struct.pack("<Q", MAGIC)
+
+
+def text_changed(machine: Machine, image: Image, symbol: str) -> bool:
+    """Whether a kernel function's bytes in memory differ from those that were built."""
+    address, size = image.sym(symbol), image.size(symbol)
+    return machine.read_phys(image.phys(address), size) != image.bytes_at(address, size)
+
+
+def _text_patched(s: Scene) -> bool:
+    return text_changed(s.machine, s.image, "vuln_victim")
+
+
+def _tables_leaked(s: Scene) -> bool:
+    (base,) = struct.unpack_from("<Q", s.user(s.program.sym("attack_idt"), 10), 2)
+    return base == s.image.sym("idt")
+
+
+def _data_ran(s: Scene) -> bool:
+    """On the stack, on the heap, in a mapping: three calls of the payload from writable pages."""
+    return len([h for h in s.seen.reached(s.program.sym("attack_payload"), 3) if h.returns_to_writable]) == 3
+
+
+def _neighbour_overwritten(s: Scene) -> bool:
+    kernel = s.kernel
+    running = {kernel.current(cpu) for cpu in s.machine.gdb.cpus()}
+    for t in kernel.threads():
+        if t.address in running:
+            continue
+        top = t.kstack + 32768
+        words = struct.unpack(f"<{STACK_TOP_WORDS}Q", kernel.read(top - 8 * STACK_TOP_WORDS, 8 * STACK_TOP_WORDS))
+        if words.count(MAGIC) > STACK_TOP_WORDS // 2:
+            return True
+    return False
+
+
+VERDICTS: dict[str, Callable[[Scene], bool]] = {
+    "smep": _ran_in_kernel("attack_payload"),
+    "wx-data": _ran_in_kernel("vuln_buffer"),
+    "null-guard": _page_zero_ran_in_kernel,
+    "smap": _mark_changed,
+    "null-object": _mark_changed,
+    "wp": _constant_changed,
+    "wp-cow": _file_page_changed,
+    "wx": _text_patched,
+    "umip": _tables_leaked,
+    "nx": _data_ran,
+    "stack-guard": _neighbour_overwritten,
+}
+
+
+def won(machine: Machine, image: Image, program: Image, name: str, timeout: float = 30) -> bool:
+    """Runs the attack that the paused machine was booted for; whether it won."""
+    seen = watch(machine, image, program, timeout)
+    return seen.over and VERDICTS[name](Scene(machine, image, program, seen))

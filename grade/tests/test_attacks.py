@@ -1,0 +1,146 @@
+"""Every attack wins where its mitigations are off, and loses to the complete kernel, seen from outside."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from grade.attacks import MAGIC, VERDICTS, attacks, harden_off, text_changed, won
+from grade.exclog import X86Exception
+from grade.image import Image
+from grade.plugin import Boot, Build
+from grade.qemu import ARCHES, Machine
+from grade.spaces import Kernel
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+ATTACKS = attacks(ROOT / "user" / "attack")
+ONE_LESS = [(a.name, row) for a in ATTACKS.values() if len(a.needs_off) > 1 for row in a.needs_off]
+PROMPT = r"[#$] (?:\x1b\[6n)?\Z"
+USER_END = 1 << 47
+
+pytestmark = pytest.mark.guest
+
+
+@pytest.fixture(scope="module")
+def program(arch: str, build: Build) -> Iterator[Image]:
+    """The attacks' symbols."""
+    opened = Image(ROOT / "build" / arch / "user" / "attack")
+    yield opened
+    opened.close()
+
+
+def test_every_attack_has_a_verdict() -> None:
+    assert sorted(ATTACKS) == sorted(VERDICTS)
+
+
+# ---- where they win ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_attack_wins_where_its_mitigations_are_off(boot: Boot, image: Image, program: Image, name: str) -> None:
+    m = boot(run=f"/bin/attack {name}", append=harden_off(ATTACKS[name].needs_off), paused=True, keep=True)
+    assert won(m, image, program, name)
+
+
+@pytest.mark.parametrize(("name", "kept"), ONE_LESS)
+def test_attack_loses_if_one_of_its_mitigations_stays_on(boot: Boot, image: Image, program: Image, name: str,
+                                                         kept: str) -> None:
+    rows = [row for row in ATTACKS[name].needs_off if row != kept]
+    m = boot(run=f"/bin/attack {name}", append=harden_off(rows), paused=True, keep=True)
+    assert not won(m, image, program, name)
+
+
+# ---- where they lose --------------------------------------------------------------------------------------
+
+
+@dataclass
+class Lost:
+    """What was seen of one attack on the complete kernel."""
+
+    status: int                     # as the shell tells it: 128 + the signal
+    console: str
+    faults: list[X86Exception]
+    alive: bool                     # a command ran afterwards
+    unchanged: bool                 # nothing in the kernel that an attack aims at changed
+
+
+def _run_all(m: Machine, image: Image) -> Iterator[tuple[str, Lost]]:
+    m.wait_for(PROMPT, 30)
+    for name in ATTACKS:
+        mark = m.log_exceptions()
+        said = m.ask(f"attack {name}; echo status=$?", 60)
+        m.log_exceptions(False)
+        status = re.search(r"^status=(\d+)", said, re.MULTILINE)
+        alive = "still here" in m.ask("echo still here | tr a-z a-z", 20)
+        m.stop()
+        kernel = Kernel(m, image)
+        unchanged = kernel.u64(image.sym("vuln_mark")) != MAGIC and not text_changed(m, image, "vuln_victim") \
+            and kernel.u64(image.sym("vuln_readonly")) != MAGIC
+        m.cont()
+        yield name, Lost(int(status[1]) if status else -1, said, m.exclog.faults(mark), alive, unchanged)
+
+
+@pytest.fixture(scope="module")
+def lost(build: Build, image: Image) -> dict[str, Lost]:
+    """Every attack, one after the other, on one boot of the complete kernel."""
+    line = f"console={ARCHES[build.arch].console}"
+    with Machine(build.kernel, build.initrd, line, smp=2, mem=128, exc_records=1 << 20) as m:
+        return dict(_run_all(m, image))
+
+
+Expected = Callable[[X86Exception, Image, Image], bool]
+
+# The exception that stops each attack: vector, error code, privilege level, address.
+STOPPED_BY: dict[str, Expected] = {
+    "nx": lambda e, k, p: (e.vector, e.error, e.cpl) == (14, 0x15, 3) and e.cr2 == e.rip,
+    "umip": lambda e, k, p: (e.vector, e.error, e.cpl, e.rip) == (13, 0, 3, p.sym("attack_sidt")),
+    "smep": lambda e, k, p: (e.vector, e.error, e.cpl) == (14, 0x11, 0)
+    and e.cr2 == e.rip == p.sym("attack_payload"),
+    "smap": lambda e, k, p: (e.vector, e.error, e.cpl, e.cr2) == (14, 0x1, 0, p.sym("attack_fake")),
+    "wp": lambda e, k, p: (e.vector, e.error, e.cpl, e.cr2) == (14, 0x3, 0, k.sym("vuln_readonly")),
+    "wp-cow": lambda e, k, p: (e.vector, e.error, e.cpl) == (14, 0x3, 0) and (e.cr2 or 0) < USER_END
+    and k.where(e.rip).startswith("vuln_ioctl"),
+    "wx": lambda e, k, p: (e.vector, e.error, e.cpl) == (14, 0x3, 0)
+    and (e.cr2 or 0) & 0xFFF == k.sym("vuln_victim") & 0xFFF and e.cr2 != k.sym("vuln_victim"),
+    "wx-data": lambda e, k, p: (e.vector, e.error, e.cpl) == (14, 0x11, 0) and e.cr2 == e.rip == k.sym("vuln_buffer"),
+    "null-guard": lambda e, k, p: (e.vector, e.error, e.cpl) == (14, 0x10, 0) and e.cr2 == e.rip == 0,
+    "null-object": lambda e, k, p: (e.vector, e.error, e.cpl) == (14, 0x0, 0) and (e.cr2 or 0) < 0x1000,
+    "stack-guard": lambda e, k, p: e.vector == 8 and e.cpl == 0,
+}
+REPORTS = {name: name for name in ATTACKS} | {"wp-cow": "smap", "wx-data": "wx", "null-object": "null-guard"}
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_attack_is_stopped_by_the_processor_where_it_should_be(lost: dict[str, Lost], image: Image,
+                                                               program: Image, name: str) -> None:
+    stopped = [e for e in lost[name].faults if STOPPED_BY[name](e, image, program)]
+    assert len(stopped) == (3 if name == "nx" else 1), "\n".join(str(e) for e in lost[name].faults[-10:])
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_attack_on_the_complete_kernel_changes_nothing(lost: dict[str, Lost], name: str) -> None:
+    assert lost[name].unchanged
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_blocked_attack_ends_with_its_process_killed(lost: dict[str, Lost], name: str) -> None:
+    assert lost[name].status == 128 + (11 if name in ("nx", "umip") else 9), lost[name].console
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_blocked_attack_is_reported_by_the_mitigations_name(lost: dict[str, Lost], name: str) -> None:
+    assert re.search(rf"^(oops|harden): {REPORTS[name]}: ", lost[name].console, re.MULTILINE), lost[name].console
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_kernel_lives_on_after_a_blocked_attack(lost: dict[str, Lost], name: str) -> None:
+    assert lost[name].alive
+
+
+def test_overflow_of_a_kernel_stack_is_no_triple_fault(lost: dict[str, Lost]) -> None:
+    assert "stack-guard: the kernel stack of thread" in lost["stack-guard"].console
+    assert lost["stack-guard"].alive
