@@ -1,0 +1,85 @@
+"""A student's other verbs: why a check failed, the broken kernel, starting over, handing in."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+from grade.labs import tree
+from grade.labs.sandbox import choose
+from grade.labs.spec import Lab, SpecError, lab_named
+from grade.labs.workshop import SubmissionError, Workshop
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+ORIGIN = ".lab-origin"          # in a starter: the editable files as they came
+BACKUP = ".lab-backup"
+
+
+def why(args: argparse.Namespace) -> int:
+    """Replays a check's boot under GDB, stopped where the check looks."""
+    lab = lab_named(ROOT, args.lab)
+    known = {c.name for c in lab.checks}
+    if args.check not in known:
+        raise SpecError(f"no check {args.check!r}; there are: {', '.join(sorted(known))}")
+    raise SpecError("why: not in this version; `make gdb` with the commands in handouts/00-getting-started.md")
+
+
+def diagnose(args: argparse.Namespace) -> int:
+    """Boots the lab's broken kernel with GDB attached; its source is not here."""
+    lab = lab_named(ROOT, args.lab)
+    kernel = lab.folder / "diagnose" / "rampart"
+    if not kernel.is_file():
+        raise SpecError(f"{lab.name}: no broken kernel here: `lab` puts it into a starter")
+    initrd = ROOT / "build" / "x86_64" / "initrd.cpio"
+    socket = ROOT / "build" / "x86_64" / "diagnose.sock"
+    return subprocess.run(
+        ["/usr/bin/python3", "-m", "grade.debug", "--arch", "x86_64", "--socket", str(socket.relative_to(ROOT)),
+         "--console", "build/x86_64/diagnose.log", "--", "qemu-system-x86_64", "-accel", "tcg", "-M", "q35", "-cpu",
+         "max", "-smp", "2", "-m", "256", "-nodefaults", "-vga", "none", "-net", "none", "-display", "none",
+         "-no-reboot", "-kernel", str(kernel), "-initrd", str(initrd), "-S", "-chardev",
+         f"socket,id=gdb,path={socket.relative_to(ROOT)},server=on,wait=off", "-gdb", "chardev:gdb", "-append",
+         f"console=ttyS0 -- /bin/attack {lab.attack}"], cwd=ROOT, check=False).returncode
+
+
+def reset(args: argparse.Namespace) -> int:
+    """Puts the editable files back as they came; what was there goes to .lab-backup/N."""
+    lab = lab_named(ROOT, args.lab)
+    origin = ROOT / ORIGIN
+    if not origin.is_dir():
+        raise SpecError("reset: this is not a starter (no .lab-origin)")
+    number = 1
+    while (ROOT / BACKUP / str(number)).exists():
+        number += 1
+    backup = ROOT / BACKUP / str(number)
+    names = [n for n in lab.editable if (ROOT / n).is_file()]
+    tree.copy(ROOT, backup, names)
+    for name in lab.editable:
+        shutil.copyfile(origin / name, ROOT / name)
+    print(f"back at the start; your work is in {backup.relative_to(ROOT)}")
+    return 0
+
+
+def submit(args: argparse.Namespace) -> int:
+    """Checks the list of files, builds, and packs LAB-submission.tar.gz."""
+    lab = lab_named(ROOT, args.lab)
+    with Workshop(ROOT, lab, choose(trust=True)) as workshop:
+        workshop.discard(workshop.build(workshop.take(ROOT)))
+    out = ROOT / f"{lab.name}-submission.tar.gz"
+    names = [*lab.editable, *_extras(lab)]
+    missing = [n for n in names if not (ROOT / n).is_file()]
+    if missing:
+        raise SubmissionError(f"missing: {', '.join(missing)}", "missing file")
+    with tarfile.open(out, "w:gz") as archive:
+        for name in names:
+            archive.add(ROOT / name, name)
+    print(f"builds; packed {len(names)} files into {out.name}")
+    return 0
+
+
+def _extras(lab: Lab) -> list[str]:
+    """What is handed in beside the code: the notes and the student's test, where the lab has them."""
+    extras = [tree.NOTES, f"labs/{lab.folder.name}/test_student.py"]
+    return [n for n in extras if (ROOT / n).is_file() or n == tree.NOTES]

@@ -1,0 +1,131 @@
+"""lab.toml: what a lab is called, what a student may edit and should read, what each check is worth."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from grade.labs.cut import CutError, Item, find
+
+READING_MAX = 600           # lines of the kernel, for any lab
+MOST_OF_ALL = 30            # percent that one check may be worth
+LEAST_OF_ALL = 10           # percent that a checkpoint is worth at least
+
+
+class SpecError(ValueError):
+    """A lab.toml that cannot be used; the text says where and why."""
+
+
+@dataclass(frozen=True)
+class CheckSpec:
+    """One check: its name, its points, and the sentence that it proves."""
+
+    name: str
+    points: int
+    title: str
+
+
+@dataclass(frozen=True)
+class Lab:
+    """One lab folder."""
+
+    folder: Path
+    name: str
+    title: str
+    hours: float
+    requires: tuple[str, ...]
+    arch: tuple[str, ...]
+    editable: tuple[str, ...]
+    attack: str
+    reading: tuple[str, ...]
+    gates: dict[str, str] = field(default_factory=dict)
+    checks: tuple[CheckSpec, ...] = ()
+
+    @property
+    def points(self) -> int:
+        """The sum of all checks."""
+        return sum(c.points for c in self.checks)
+
+
+def _get(table: dict[str, Any], key: str, kind: type | tuple[type, ...], where: Path) -> Any:
+    if key not in table:
+        raise SpecError(f"{where}: {key} is missing")
+    if not isinstance(table[key], kind) or isinstance(table[key], bool):
+        raise SpecError(f"{where}: {key} has the wrong type")
+    return table[key]
+
+
+def _strings(table: dict[str, Any], key: str, where: Path) -> tuple[str, ...]:
+    value = _get(table, key, list, where)
+    if not all(isinstance(v, str) for v in value):
+        raise SpecError(f"{where}: {key} must be a list of strings")
+    return tuple(value)
+
+
+def load(folder: Path) -> Lab:
+    """Reads and checks folder/lab.toml. SpecError says what is wrong with it."""
+    where = folder / "lab.toml"
+    try:
+        table = tomllib.loads(where.read_text())
+    except OSError as error:
+        raise SpecError(f"{where}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SpecError(f"{where}: {error}") from error
+    checks = []
+    for entry in _get(table, "check", list, where):
+        if not isinstance(entry, dict):
+            raise SpecError(f"{where}: each check is a [[check]] table")
+        checks.append(CheckSpec(_get(entry, "name", str, where), _get(entry, "points", int, where),
+                                _get(entry, "title", str, where)))
+    gates = _get(table, "gate", dict, where)
+    lab = Lab(folder, _get(table, "name", str, where), _get(table, "title", str, where),
+              float(_get(table, "hours", (int, float), where)), _strings(table, "requires", where),
+              _strings(table, "arch", where), _strings(table, "editable", where), _get(table, "attack", str, where),
+              _strings(table, "reading", where), {str(k): str(v) for k, v in gates.items()}, tuple(checks))
+    names = [c.name for c in lab.checks] + list(lab.gates)
+    if len(set(names)) != len(names):
+        raise SpecError(f"{where}: a check's name stands there twice")
+    for check in lab.checks:
+        share = 100 * check.points / max(1, lab.points)
+        if not LEAST_OF_ALL <= share <= MOST_OF_ALL:
+            raise SpecError(f"{where}: {check.name} is worth {share:.0f} % ({LEAST_OF_ALL} to {MOST_OF_ALL} allowed)")
+    for path in lab.editable:
+        if Path(path).is_absolute() or ".." in Path(path).parts:
+            raise SpecError(f"{where}: editable {path!r} leaves the tree")
+    return lab
+
+
+def all_labs(root: Path) -> list[Lab]:
+    """Every lab of the tree, by number."""
+    return [load(toml.parent) for toml in sorted((root / "labs").glob("*/lab.toml"))]
+
+
+def lab_named(root: Path, name: str) -> Lab:
+    """A lab by its name, its folder's name, or its number."""
+    folders = sorted(toml.parent for toml in (root / "labs").glob("*/lab.toml"))
+    for folder in folders:
+        number, _, rest = folder.name.partition("-")
+        if name in (folder.name, rest, number):
+            return load(folder)
+    known = ", ".join(f.name for f in folders) or "none"
+    raise SpecError(f"no lab {name!r} here; there are: {known}")
+
+
+def reading_lines(lab: Lab, root: Path) -> list[tuple[str, int]]:
+    """Each entry of the reading list ("PATH", or "PATH: NAME NAME") with its number of lines."""
+    out = []
+    for entry in lab.reading:
+        path, _, names = entry.partition(":")
+        try:
+            text = (root / path.strip()).read_text()
+            if names.split():
+                spans = [find(text, Item(path.strip(), name)) for name in names.split()]
+                count = sum(text[s.start:s.end].count("\n") for s in spans)
+            else:
+                count = text.count("\n")
+        except (OSError, CutError) as error:
+            raise SpecError(f"{lab.folder.name}: reading list: {error}") from error
+        out.append((entry, count))
+    return out

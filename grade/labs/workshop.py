@@ -1,0 +1,208 @@
+"""Building: one pristine base a state of the grader's tree, and from it each submission's kernel.
+
+The base holds the whole tree and all that it builds into, made inside the sandbox. A submission is a copy of it
+with the student's files on top: make compiles those alone. Nothing that a submission builds comes back.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from grade.initrd import build as build_initrd
+from grade.labs import tree
+from grade.labs.sandbox import Sandbox
+from grade.labs.spec import Lab
+
+BUILD_SECONDS = 600
+FILE_MAX = 1 << 20
+PROGRAM_BASE = 0x7000000        # staff-built programs are linked where no other program is
+PROGRAM_FLAGS = ["-std=gnu11", "-O2", "-g", "-static", "-pthread", "-no-pie", "-Wall", "-Wextra", "-Werror",
+                 "-I.", f"-Wl,-Ttext-segment={PROGRAM_BASE:#x}", "-Wl,--build-id=none",
+                 "-ffile-prefix-map=/rampart=."]
+BASES_KEPT = 2
+
+
+class WorkshopError(RuntimeError):
+    """The pristine tree does not build here: the host's or the grader's fault."""
+
+
+class SubmissionError(RuntimeError):
+    """A submission that cannot be graded as it is; the text is for its author."""
+
+    def __init__(self, text: str, what: str) -> None:
+        super().__init__(text)
+        self.what = what        # "missing file", "does not compile", ...
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a submission was built into."""
+
+    folder: Path
+    kernel: Path
+    symbols: Path
+    initrd: Path
+    programs: dict[str, Path]
+
+
+class Workshop:
+    """Builds submissions to one lab. A context manager: its scratch directories end with it."""
+
+    def __init__(self, root: Path, lab: Lab, sandbox: Sandbox, arch: str = "x86_64") -> None:
+        self.root, self.lab, self.sandbox, self.arch = root, lab, sandbox, arch
+
+    def __enter__(self) -> Workshop:
+        self._scratch = Path(tempfile.mkdtemp(prefix="rampart-lab-"))
+        os.chmod(self._scratch, 0o711)
+        # Machines make their directories here, so that a sandboxed QEMU sees them.
+        self._tempdir, tempfile.tempdir = tempfile.tempdir, str(self._scratch)
+        try:
+            self.base = self._base()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        tempfile.tempdir = self._tempdir
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+    @property
+    def scratch(self) -> Path:
+        """Where everything temporary lies."""
+        return self._scratch
+
+    def toolchain(self) -> str:
+        """What builds and runs, for the report."""
+        def first(*command: str) -> str:
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+            return (done.stdout.splitlines() or ["?"])[0]
+
+        return f"{first('gcc', '--version')}; {first(f'qemu-system-{self.arch}', '--version')}"
+
+    # ---- the base -------------------------------------------------------------------------------------
+
+    def _base(self) -> Path:
+        """The built pristine tree, from the cache if it is there."""
+        names = [n for n in tree.files(self.root) if n.split("/")[0] in ("Makefile", "arch", "kernel", "user", "grade",
+                                                                         "labs")]
+        # Tests and editable files do not change what the base is; private files are not in it.
+        names = [n for n in names if not n.startswith("grade/tests/") and not tree.is_private(n, self.lab)]
+        fixed = [n for n in names if n not in self.lab.editable]
+        key = tree.digest(self.root, [n for n in fixed if n.split("/")[0] != "grade" or n in (
+            "grade/initrd.py", "grade/ksyms.py")])
+        cache = self.root / "build" / "labs" / f"base-{self.lab.name}"
+        base = cache / f"{key[:16]}-{self.sandbox.level.split()[0]}"
+        if (base / "complete").is_file():
+            os.utime(base)
+            return base / "tree"
+        work = self._scratch / "base"
+        tree.copy(self.root, work, names)
+        self._make(work, "build", WorkshopError)
+        self._programs(work)
+        cache.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix="new-", dir=cache))
+        self._copy(work, fresh / "tree")
+        (fresh / "complete").touch()
+        try:
+            fresh.rename(base)
+        except OSError:
+            shutil.rmtree(fresh)        # somebody else was faster
+        for old in sorted(cache.glob("*-*"), key=lambda p: p.stat().st_mtime)[:-BASES_KEPT]:
+            shutil.rmtree(old, ignore_errors=True)
+        return base / "tree"
+
+    def _programs(self, work: Path) -> None:
+        """The lab's own programs, and the initramfs that holds them: init, busybox, tests."""
+        out = work / "build" / "lab"
+        out.mkdir(parents=True)
+        where = self.sandbox.inside(work)
+        sources = sorted((work / "labs" / self.lab.folder.name / "programs").glob("*.c"))
+        for source in sources:
+            target = f"{where}/build/lab/{source.stem}"
+            status, text = self.sandbox.run(["gcc", *PROGRAM_FLAGS, "-o", target,
+                                             f"{where}/{source.relative_to(work)}"], work, BUILD_SECONDS)
+            if status != 0:
+                raise WorkshopError(f"{source.name}: {text.strip()}")
+        user = work / "build" / self.arch / "user"
+        programs = [user / "init", *sorted(user.glob("test-*")), *([user / "attack"] if (user / "attack").exists()
+                                                                   else []), *sorted(out.iterdir())]
+        busybox = next((Path(p) for p in ("/bin/busybox", "/usr/bin/busybox", "/usr/sbin/busybox")
+                        if Path(p).is_file()), None)
+        if busybox is None:
+            raise WorkshopError("no busybox on this machine: run ./setup")
+        archive = build_initrd(busybox, programs, [], work / "user" / "etc", "strip")
+        (out / "initrd.cpio").write_bytes(archive.pack())
+
+    @staticmethod
+    def _copy(source: Path, dest: Path) -> None:
+        subprocess.run(["cp", "-a", "--reflink=auto", str(source), str(dest)], check=True, timeout=300)
+
+    def _make(self, work: Path, verb: str, error: type[WorkshopError] | None) -> str | None:
+        """Runs make; None, or what the compiler said first (raised as `error` if there is one)."""
+        status, text = self.sandbox.run(["make", "-C", self.sandbox.inside(work), verb, f"ARCH={self.arch}"], work,
+                                        BUILD_SECONDS)
+        if status == 0:
+            return None
+        said = first_error(text) if status is not None else "the build took too long"
+        if error is not None:
+            raise error(f"the pristine tree does not build here:\n{said}")
+        return said
+
+    # ---- submissions ----------------------------------------------------------------------------------
+
+    def take(self, source: Path) -> dict[str, bytes]:
+        """The editable files of a submission. SubmissionError if one is missing or is no plain file."""
+        out = {}
+        for name in self.lab.editable:
+            path = source / name
+            if any(p.is_symlink() for p in [path, *path.parents] if p != source and source in p.parents or p == path):
+                raise SubmissionError(f"{name} is a symbolic link, or lies behind one: hand in the file itself",
+                                      "not a plain file")
+            if not path.is_file():
+                raise SubmissionError(f"{name} is not there: the lab takes exactly {', '.join(self.lab.editable)}",
+                                      "missing file")
+            if path.stat().st_size > FILE_MAX:
+                raise SubmissionError(f"{name} is larger than {FILE_MAX >> 20} MiB", "file too large")
+            out[name] = path.read_bytes()
+        return out
+
+    def build(self, submission: dict[str, bytes], label: str = "submission") -> Built:
+        """Builds the kernel of a submission. SubmissionError with the first compiler error if it does not."""
+        work = self._scratch / label
+        self._copy(self.base, work)
+        tree.overlay(work, tuple(submission), submission.__getitem__)
+        said = self._make(work, "kernel", None)
+        if said is not None:
+            raise SubmissionError(said, "does not compile")
+        out = work / "build" / self.arch
+        lab = work / "build" / "lab"
+        programs = {p.name: self.base / "build" / "lab" / p.name for p in lab.iterdir() if p.name != "initrd.cpio"}
+        # The pristine initramfs of the base, whatever happened to the copy.
+        initrd = self._scratch / "initrd.cpio"
+        if not initrd.exists():
+            shutil.copyfile(self.base / "build" / "lab" / "initrd.cpio", initrd)
+        for made in (out / "rampart", out / "rampart.sym"):
+            if not made.is_file() or made.is_symlink():
+                raise SubmissionError(f"the build made no {made.name}", "does not compile")
+        return Built(work, out / "rampart", out / "rampart.sym", initrd, programs)
+
+    def discard(self, built: Built) -> None:
+        """Gives a submission's scratch directory back."""
+        shutil.rmtree(built.folder, ignore_errors=True)
+
+
+def first_error(text: str) -> str:
+    """The first compiler, assembler or linker error of a build's output, with the lines that explain it."""
+    lines = text.splitlines()
+    for i, line in enumerate(lines):
+        if re.search(r"\b(error|undefined reference|Error)\b", line):
+            start = i - 1 if i and "In function" in lines[i - 1] else i
+            return "\n".join(lines[start:i + 4])
+    return "\n".join(lines[-5:]) or "make failed and said nothing"

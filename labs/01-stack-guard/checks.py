@@ -1,0 +1,342 @@
+"""The checks of stack-guard: what the tables, the registers and QEMU's exception log say.
+
+Two boots. In each, a program of ours (programs/lab-stack-guard.c) overflows kernel stacks through /dev/vuln and
+stops where we look. Which name the victim has, and how deep it goes, is drawn from the seed.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+import struct
+from collections.abc import Iterable
+
+from grade.exclog import TripleFault, X86Exception
+from grade.labs.grading import Ended, Guest, Run
+from grade.spaces import Kernel
+from grade.walk import Space
+
+PAGE, KSTACK = 0x1000, 0x8000
+AT_GATES, AT_TABLES, AT_REUSE, AT_BEFORE, AT_AFTER, AT_ALIVE, AT_AGAIN, AT_LEAK, AT_LEAKED, AT_END = range(1, 11)
+R_SHELL, R_FORK, R_THREADS, R_DEPTH0, R_DEPTH1, R_STATUS, R_ALIVE, R_AGAIN, R_AGAIN_ALIVE = range(9)
+SLEEPERS, NOT_KILLED = 24, 77
+VEC_DF, VEC_PF = 8, 14
+EMERGENCY_MAX = 0x10000     # an emergency stack ends, in a guard, within this many bytes
+LEAK_MAX = 40               # frames; fifty stacks would be four hundred
+
+PROGRAM = "lab-stack-guard"
+
+
+def scenarios() -> list:
+    """What may run side by side."""
+    return [first_cpu, second_cpu]
+
+
+# ---- stacks -------------------------------------------------------------------------------------------------
+
+
+def stacks(k: Kernel) -> dict[str, int]:
+    """Every kernel stack that can be found from outside: what it belongs to -> its lowest byte."""
+    out = {f'thread {t.tid} "{t.name}"': t.kstack for t in k.threads()}
+    size = k.image.sizeof("struct run_queue")
+    for cpu in k.machine.gdb.cpus():
+        idle = k.member(k.image.sym("run_queues") + cpu * size, "struct run_queue", "idle")
+        out[f"idle thread of CPU {cpu}"] = k.member(idle, "struct thread", "kstack")
+    return out
+
+
+def around(space: Space, va: int) -> str:
+    """The neighbourhood of an address in words."""
+    seen = [str(m) for m in space.between(va - 2 * PAGE, va + PAGE)]
+    return "; ".join(seen) or "nothing mapped"
+
+
+def unguarded(k: Kernel) -> list[str]:
+    """What is wrong below each stack, in words; empty if every one is guarded in every address space."""
+    out = []
+    spaces = k.spaces()
+    for owner, low in stacks(k).items():
+        if low % PAGE:
+            out.append(f"the stack of {owner} begins at {low:#x}, in the middle of a page")
+            continue
+        for space in spaces:
+            below = space.covers(low - PAGE)
+            if below is not None:
+                out.append(f"below the stack of {owner} ({low:#x}) a page is mapped: {below} in {space.name}; "
+                           f"around it: {around(space, low)}")
+                break
+            bad = [va for va in range(low, low + KSTACK, PAGE)
+                   if (m := space.covers(va)) is None or not m.writable or m.user or m.executable]
+            if bad:
+                out.append(f"the stack of {owner} is not {KSTACK >> 10} KiB of kernel RW- memory at {bad[0]:#x} "
+                           f"in {space.name}")
+                break
+    return out
+
+
+def judge_guards(run: Run, name: str, k: Kernel) -> None:
+    """Decides a check over all stacks there are now."""
+    wrong = unguarded(k)
+    count = len(stacks(k))
+    run.check(name, not wrong, seen=f"{len(wrong)} of {count} stacks lack their guard: {wrong[0]}" if wrong else
+              f"{count} stacks, each with an unmapped page below, in {len(k.roots())} address spaces",
+              expected="the page below the lowest byte of each kernel stack is not mapped in any address space",
+              look="kstack_alloc() in kernel/harden/stack_guard.c; `rp-pt ADDR` in `make gdb` explains a page")
+
+
+# ---- descriptor tables --------------------------------------------------------------------------------------
+
+
+def table_base(guest: Guest, cpu: int, name: str) -> int:
+    """The base of a CPU's IDT or TR, from QEMU."""
+    text = guest.machine.qmp.hmp("info registers", cpu=cpu)
+    match = re.search(rf"^{name}\s*=\s*(?:[0-9a-f]{{4}} )?\s*([0-9a-f]{{16}})", text, re.MULTILINE)
+    if match is None:
+        raise Ended(f"CPU {cpu} shows no {name}")
+    return int(match[1], 16)
+
+
+def gate(guest: Guest, k: Kernel, cpu: int, vector: int) -> tuple[int, int]:
+    """(entry address, IST number) of one IDT gate of a CPU (SDM 3A 6.14.1)."""
+    low, _, ist, kind, mid, high = struct.unpack("<HHBBHI", k.read(table_base(guest, cpu, "IDT") + 16 * vector, 12))
+    if not kind & 0x80:
+        raise Ended(f"CPU {cpu}: the gate of vector {vector} is not present")
+    return low | mid << 16 | high << 32, ist & 7
+
+
+def emergency_top(guest: Guest, k: Kernel, cpu: int) -> int | None:
+    """Where #DF's stack begins on a CPU, or None if it uses none of its own (SDM 3A 6.14.5)."""
+    ist = gate(guest, k, cpu, VEC_DF)[1]
+    if ist == 0:
+        return None
+    return k.u64(table_base(guest, cpu, "TR") + 36 + 8 * (ist - 1))
+
+
+def judge_emergency(run: Run, guest: Guest, k: Kernel) -> None:
+    """Decides the check of emergency stacks."""
+    wrong: list[str] = []
+    ranges: dict[int, tuple[int, int]] = {}
+    spaces = k.spaces()
+    for cpu in guest.machine.gdb.cpus():
+        if gate(guest, k, cpu, VEC_PF)[1]:
+            wrong.append(f"CPU {cpu} takes page faults on an IST stack: a second one inside the first would "
+                         "overwrite its frame")
+        top = emergency_top(guest, k, cpu)
+        if not top:
+            wrong.append(f"CPU {cpu} has no stack of its own for #DF (IST {'0' if top is None else 'entry is 0'})")
+            continue
+        for space in spaces:
+            low = top
+            while low > top - EMERGENCY_MAX - PAGE and (m := space.covers(low - 1)) is not None \
+                    and m.writable and not m.user and not m.executable:
+                low -= PAGE
+            if low == top:
+                wrong.append(f"CPU {cpu}: below the top of its #DF stack ({top:#x}) is no writable kernel page in "
+                             f"{space.name}")
+            elif low <= top - EMERGENCY_MAX or space.covers(low - 1) is not None:
+                wrong.append(f"CPU {cpu}: its #DF stack (top {top:#x}) does not end in an unmapped page: "
+                             f"{around(space, low)}")
+            else:
+                ranges[cpu] = (low, top)
+                continue
+            break
+    others = {owner: (low, low + KSTACK) for owner, low in stacks(k).items()}
+    for cpu, (low, top) in ranges.items():
+        shared = [f"CPU {c}'s" for c, r in ranges.items() if c < cpu and r[0] < top and low < r[1]]
+        shared += [f"that of {owner}" for owner, r in others.items() if r[0] < top and low < r[1]]
+        wrong += [f"the #DF stack of CPU {cpu} ({low:#x}) is also {s}" for s in shared[:1]]
+    run.check("emergency-stacks", not wrong, seen=wrong[0] if wrong else "; ".join(
+        f"CPU {cpu}: {low:#x}-{top:#x}" for cpu, (low, top) in sorted(ranges.items())),
+        expected="gate 8 of the IDT names an IST entry; each CPU's TSS has a stack of its own there, with an unmapped "
+                 "page below; #PF stays on the thread's stack",
+        look="ist_of() and x86_cpu_stacks() in arch/x86_64/trap.c; SDM 3A 6.14.5")
+
+
+# ---- overflows ----------------------------------------------------------------------------------------------
+
+
+def sleepers(k: Kernel, but: int) -> dict[str, bytes]:
+    """The whole stacks of the processes that wait (all of our program's but the first and the victim)."""
+    ours = [t for t in k.threads() if t.name == PROGRAM[:15] and t.kstack != but]
+    return {f"thread {t.tid}": k.read(t.kstack, KSTACK) for t in ours[1:]}
+
+
+def double_faults(records: Iterable[object]) -> list[X86Exception]:
+    """The double faults among exception records."""
+    return [r for r in records if isinstance(r, X86Exception) and r.vector == VEC_DF]
+
+
+def overflow(run: Run, guest: Guest, cpu: int, name: str) -> None:
+    """From before the victim's overflow until the others have answered: decides overflow-on-cpuN, and on CPU 0
+    the report and the neighbours."""
+    check = f"overflow-on-cpu{cpu}"
+    expected = "one #DF (v=08) whose CR2 lies in the page below the victim's stack, on its emergency stack; its " \
+               "process dies of a signal; the others go on"
+    look = "x86_double_fault() and double_fault_entry: does the CPU get there, on which stack, and what then?"
+    at = guest.run_to(AT_BEFORE)
+    m = guest.machine
+    k = Kernel(m, run.image)
+    me = k.current(at.cpu)
+    low = k.member(me, "struct thread", "kstack")
+    tid = k.member(me, "struct thread", "tid")
+    if at.cpu != cpu:
+        raise Ended(f"the victim runs on CPU {at.cpu} and not on CPU {cpu}: sched_setaffinity is broken")
+    before = sleepers(k, low)
+    entry = gate(guest, k, cpu, VEC_DF)[0]
+    mark = m.log_exceptions()
+    guard = f"{low - PAGE:#x}-{low - 1:#x}"
+    cr2 = sp = None
+    try:
+        stop = guest.run_to(AT_AFTER, extra=entry)
+        if stop.extra:
+            cr2, sp = m.gdb.reg(stop.cpu, "cr2"), m.gdb.reg(stop.cpu, "rsp")
+            top = emergency_top(guest, k, stop.cpu)
+            guest.run_to(AT_AFTER)
+        else:
+            top = None
+    except Ended as error:
+        records = m.exclog.since(mark)
+        triple = any(isinstance(r, TripleFault) for r in records)
+        run.check(check, False, "a triple fault: the machine reset" if triple else f"{error}", expected, look)
+        raise
+    finally:
+        if not m.exited:
+            m.log_exceptions(False)
+    k = Kernel(m, run.image)
+    status = guest.result(R_STATUS)
+    faults = double_faults(m.exclog.since(mark))
+    after = sleepers(k, low)
+    guest.run_to(AT_ALIVE)
+    alive = guest.result(R_ALIVE)
+    problems = []
+    if not faults:
+        problems.append("no double fault was raised" + ("; the system call returned as if nothing had happened"
+                                                       if status == NOT_KILLED else ""))
+    elif len(faults) > 1:
+        problems.append(f"{len(faults)} double faults")
+    else:
+        logged = faults[0].regs.get("CR2", 0)
+        if not low - PAGE <= logged < low or logged != cr2:
+            problems.append(f"the double fault came from {logged:#x}, outside the guard page {guard}")
+        if top is None or sp is None or not top - EMERGENCY_MAX < sp < top:
+            problems.append(f"the handler began with RSP {sp or 0:#x}, not on the emergency stack")
+    if not 1000 < status < 1065:
+        problems.append(f"the victim was not killed (it ended with {status})")
+    if alive != SLEEPERS:
+        problems.append(f"{alive} of {SLEEPERS} other processes still answer")
+    run.check(check, not problems, "; ".join(problems) or f"#DF with CR2 {cr2 or 0:#x} in the guard {guard} on CPU "
+              f"{cpu}, handler on the emergency stack; victim killed by signal {status - 1000}, {alive} others "
+              "answered", expected, look)
+    if cpu == 0:
+        judge_neighbours(run, before, after, bool(faults) and not problems)
+        judge_report(run, guest, tid, name, cr2 if faults and cr2 and low - PAGE <= cr2 < low else None)
+
+
+def judge_neighbours(run: Run, before: dict[str, bytes], after: dict[str, bytes], caught: bool) -> None:
+    """Decides neighbours-untouched."""
+    changed = [owner for owner, data in before.items() if after.get(owner) != data]
+    seen = f"{len(before)} stacks, no byte changed"
+    if changed:
+        old, new = before[changed[0]], after.get(changed[0])
+        bytes_ = sum(a != b for a, b in zip(old, new)) if new is not None else len(old)
+        seen = f"the stack of {changed[0]} changed in {bytes_} bytes" + (" (it is gone)" if new is None else "")
+    elif not caught:
+        seen += ", but the overflow itself was not caught (see overflow-on-cpu0)"
+    run.check("neighbours-untouched", not changed and caught and len(before) >= SLEEPERS, seen,
+              f"the stacks of {SLEEPERS} waiting processes are the same, byte by byte, before and after an overflow "
+              "that is caught", "what lies below the victim's stack in kernel_pt? `rp-pt ADDR`")
+
+
+def judge_report(run: Run, guest: Guest, tid: int, name: str, cr2: int | None) -> None:
+    """Decides report-names-the-thread: what the line says must be what we saw ourselves."""
+    wanted = [r"stack-guard", rf"\b{tid}\b", re.escape(name), rf"{cr2:016x}" if cr2 else "nothing"]
+    expected = f'one console line with "stack-guard", the thread\'s number {tid}, its name {name} and the address'
+    lines = guest.console_lines() if cr2 else []
+    told = [line for line in lines if all(re.search(w, line, re.IGNORECASE) for w in wanted)]
+    near = [line for line in lines if re.search("stack-guard|double fault|oops", line)]
+    if not cr2:
+        seen = "no double fault in the guard, so there is nothing to report"
+    else:
+        seen = told[0] if told else f"no such line for the fault at {cr2:016x}; the nearest: {near[0] if near else '-'}"
+    run.check("report-names-the-thread", bool(told), seen, expected + (f" {cr2:016x}" if cr2 else " of the fault"),
+              "stack_guard_report(), stack_guard_name() and whoever calls them")
+
+
+def frames_in_use(k: Kernel) -> int:
+    """Frames that the kernel's allocator has given away, counted by its own books on every CPU."""
+    size = k.image.sizeof("struct frame_cache")
+    where = k.image.offsetof("struct frame_cache", "in_use")
+    count = k.image.sizeof("struct frame_cache", "in_use") // 8
+    cpus = k.image.size("caches") // size
+    total = 0
+    for cpu in range(cpus):
+        total += sum(struct.unpack(f"<{count}q", k.read(k.image.sym("caches") + cpu * size + where, 8 * count)))
+    return total
+
+
+def again(run: Run, guest: Guest) -> None:
+    """Decides overflow-again."""
+    mark = guest.machine.log_exceptions()
+    try:
+        guest.run_to(AT_AGAIN)
+    finally:
+        if not guest.machine.exited:
+            guest.machine.log_exceptions(False)
+    faults = double_faults(guest.machine.exclog.since(mark))
+    killed, alive = guest.result(R_AGAIN), guest.result(R_AGAIN_ALIVE)
+    run.check("overflow-again", len(faults) == killed == 4 and alive == SLEEPERS,
+              f"{len(faults)} double faults, {killed} of 4 victims killed, {alive} of {SLEEPERS} others answered",
+              "4 double faults, 4 victims killed, everybody else answers",
+              "is a lock still held, is the emergency stack still in use, is a flag still set after the first?")
+
+
+def leak(run: Run, guest: Guest) -> None:
+    """Decides nothing-leaks."""
+    guest.run_to(AT_LEAK)
+    before = frames_in_use(Kernel(guest.machine, run.image))
+    guest.run_to(AT_LEAKED)
+    k = Kernel(guest.machine, run.image)
+    grown = frames_in_use(k) - before
+    alive = len(double_faults(guest.machine.exclog.since(0)))
+    run.check("nothing-leaks", grown <= LEAK_MAX and alive > 0,
+              f"{grown} frames more in use after fifty overflows" if grown > LEAK_MAX else "no stack is lost"
+              if alive else "no overflow was ever caught",
+              f"at most {LEAK_MAX} frames more than before them", "who frees the stack of a thread that overflowed?")
+
+
+# ---- the two boots ------------------------------------------------------------------------------------------
+
+
+def drawn(run: Run, label: str) -> tuple[str, int]:
+    """The victim's name and how deep it goes."""
+    r = run.rng(label)
+    return "".join(r.choice(string.ascii_lowercase) for _ in range(9)), r.randrange(38, 52)
+
+
+def first_cpu(run: Run) -> None:
+    """Gates, tables, and overflows on CPU 0."""
+    name, depth = drawn(run, "cpu0")
+    with run.boot(PROGRAM, f"0 {name} {depth} gtm") as guest:
+        guest.run_to(AT_GATES)
+        run.gate("boots", True, "the program runs")
+        shell, fork, threads = (guest.result(i) for i in (R_SHELL, R_FORK, R_THREADS))
+        run.gate("shell", shell == 0, f"the script ended with {shell}")
+        run.gate("programs", fork == threads == 0, f"test-fork_cow ended with {fork}, test-threads with {threads}")
+        deep = [guest.result(i) for i in (R_DEPTH0, R_DEPTH1)]
+        run.gate("fits", deep == [0, 0], f"22 KiB of frames on CPU 0 and 1: {'succeeded' if deep == [0, 0] else deep}")
+        guest.run_to(AT_TABLES)
+        k = Kernel(guest.machine, run.image)
+        judge_guards(run, "guard-below-every-stack", k)
+        judge_emergency(run, guest, k)
+        guest.run_to(AT_REUSE)
+        judge_guards(run, "guard-survives-reuse", Kernel(guest.machine, run.image))
+        overflow(run, guest, 0, name)
+        again(run, guest)
+        leak(run, guest)
+
+
+def second_cpu(run: Run) -> None:
+    """An overflow on CPU 1."""
+    name, depth = drawn(run, "cpu1")
+    with run.boot(PROGRAM, f"1 {name} {depth} -") as guest:
+        overflow(run, guest, 1, name)
