@@ -71,17 +71,19 @@ class Lost:
 def _run_all(m: Machine, image: Image) -> Iterator[tuple[str, Lost]]:
     m.wait_for(PROMPT, 30)
     for name in ATTACKS:
-        mark = m.log_exceptions()
-        said = m.ask(f"attack {name}; echo status=$?", 60)
+        mark, before = m.log_exceptions(), len(m.transcript)
+        m.send(f"attack {name}; echo status=$?\n")
+        status = int(m.wait_for(r"^status=(\d+)\r?$", 60)[1])
         m.log_exceptions(False)
-        status = re.search(r"^status=(\d+)", said, re.MULTILINE)
-        alive = "still here" in m.ask("echo still here | tr a-z a-z", 20)
+        said = m.transcript[before:]
+        m.send("echo still | sed s/$/-here/\n")
+        alive = bool(m.wait_for(r"^still-here\r?$", 20))
         m.stop()
         kernel = Kernel(m, image)
         unchanged = kernel.u64(image.sym("vuln_mark")) != MAGIC and not text_changed(m, image, "vuln_victim") \
             and kernel.u64(image.sym("vuln_readonly")) != MAGIC
         m.cont()
-        yield name, Lost(int(status[1]) if status else -1, said, m.exclog.faults(mark), alive, unchanged)
+        yield name, Lost(status, said, m.exclog.faults(mark), alive, unchanged)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,321 @@
+"""The eight mitigations, looked at from outside at moments that the seed draws, while programs run."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from grade.attacks import current_name, harden_off
+from grade.image import Image
+from grade.moments import Event, draw, visit
+from grade.plugin import Boot, Build
+from grade.qemu import Machine
+from grade.spaces import Kernel
+from grade.walk import Space, aliases_of, find, mapped_between, writable_aliases_of, writable_and_executable
+from grade.walk_x86_64 import CR0_WP, CR4_SMAP, CR4_SMEP, CR4_UMIP, EFER_NXE
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+ROWS = ("nx", "wp", "wx", "null-guard", "stack-guard", "smep", "smap", "umip")
+PROMPT = r"[#$] (?:\x1b\[6n)?\Z"
+
+KSTACK_SIZE = 32768
+KSTACK_AREA = (0xFFFF_C900_0000_0000, 0xFFFF_C980_0000_0000)
+DIRECT_MAP = (0xFFFF_8880_0000_0000, 0xFFFF_C880_0000_0000)
+KERNEL_HALF = 1 << 63
+MMAP_MIN_ADDR = 0x10000
+USER_END = 1 << 47
+PROT_EXEC = 4
+EFLAGS_AC = 1 << 18
+
+MOMENTS = 6
+SOAK_SEEDS = 6
+
+pytestmark = pytest.mark.guest
+
+
+@pytest.fixture(scope="module")
+def load(arch: str, build: Build) -> Iterator[Image]:
+    """The workload's symbols."""
+    opened = Image(ROOT / "build" / arch / "user" / "test-load")
+    yield opened
+    opened.close()
+
+
+# ---- what must hold at every moment: each returns what is wrong, in words ---------------------------------
+
+
+def _bit(register: str, bit: int) -> Callable[[Machine], list[str]]:
+    def check(m: Machine) -> list[str]:
+        return [f"CPU {cpu}: {register} is {value:#x}" for cpu in m.gdb.cpus()
+                if not (value := m.gdb.reg(cpu, register)) & bit]
+    return check
+
+
+REGISTERS: dict[str, Callable[[Machine], list[str]]] = {
+    "nx": _bit("efer", EFER_NXE),
+    "wp": _bit("cr0", CR0_WP),
+    "smep": _bit("cr4", CR4_SMEP),
+    "smap": _bit("cr4", CR4_SMAP),
+    "umip": _bit("cr4", CR4_UMIP),
+}
+
+
+def _words(findings: list) -> list[str]:    # type: ignore[type-arg]
+    return [str(f) for f in findings[:20]]
+
+
+def wx_problems(kernel: Kernel, spaces: list[Space], image: Image, lowest: int = 0) -> list[str]:
+    """Writable and executable pages from `lowest` up; writable aliases of text; writable or executable
+    constants; an executable direct map."""
+    text = kernel.frames(image.span("__text_start", "__text_end"))
+    constants = kernel.frames(image.span("__rodata_start", "__rodata_end"),
+                              image.span("__ro_after_init_start", "__ro_after_init_end"))
+    wrong = _words([f for f in writable_and_executable(spaces) if f.mapping.va >= lowest])
+    wrong += ["text: " + w for w in _words(writable_aliases_of(spaces, text))]
+    wrong += ["constant: " + w for w in _words(
+        [f for f in aliases_of(spaces, constants) if f.mapping.writable or f.mapping.executable])]
+    wrong += ["direct map: " + w for w in _words(find(
+        spaces, lambda m: DIRECT_MAP[0] <= m.va < DIRECT_MAP[1] and m.executable))]
+    return wrong
+
+
+def nx_problems(kernel: Kernel, spaces: list[Space]) -> list[str]:
+    """User pages that are executable although their area is not."""
+    image, out = kernel.image, []
+    by_root = {s.root: s for s in spaces}
+    root_at = image.offsetof("struct vm", "pt.root.v")
+    for vm in kernel.list_of(image.sym("vm_all"), "struct vm", "all"):
+        space = by_root[kernel.u64(vm + root_at) & ~0xFFF]
+        areas = kernel.member(vm, "struct vm", "areas")
+        for i in range(kernel.member(vm, "struct vm", "count")):
+            area = kernel.u64(areas + 8 * i)
+            if kernel.member(area, "struct vma", "prot") & PROT_EXEC:
+                continue
+            start, end = (kernel.member(area, "struct vma", w) for w in ("start", "end"))
+            out += [f"{m} in {space}" for m in space.between(start, end) if m.exec_user]
+    return out
+
+
+def null_problems(spaces: list[Space]) -> list[str]:
+    """Anything mapped where NULL pointers lead."""
+    return _words(mapped_between(spaces, 0, MMAP_MIN_ADDR))
+
+
+def kernel_stacks(kernel: Kernel) -> dict[int, str]:
+    """The lowest address of every kernel stack: threads', idle threads', emergency ones."""
+    image = kernel.image
+    out = {t.kstack: f"thread {t.tid} {t.name}" for t in kernel.threads()}
+    for cpu in kernel.machine.gdb.cpus():
+        queue = image.sym("run_queues") + cpu * image.sizeof("struct run_queue")
+        idle = kernel.member(queue, "struct run_queue", "idle")
+        out[kernel.member(idle, "struct thread", "kstack")] = f"CPU {cpu}'s idle thread"
+        this = image.sym("cpus") + cpu * image.sizeof("struct cpu")
+        for i in range(7):
+            top = kernel.u64(this + image.offsetof("struct cpu", f"tss.ist[{i}]"))
+            if top:
+                out[top - KSTACK_SIZE] = f"CPU {cpu}'s emergency stack {i + 1}"
+    return out
+
+
+def stack_problems(kernel: Kernel, spaces: list[Space]) -> list[str]:
+    """Kernel stacks outside their area, or with something mapped right below."""
+    out = []
+    for base, whose in kernel_stacks(kernel).items():
+        if not KSTACK_AREA[0] <= base < KSTACK_AREA[1]:
+            out.append(f"{whose}: its stack at {base:#x} is not in the stack area")
+        out += [f"below the stack of {whose}: {f}" for f in mapped_between(spaces, base - 4096, base)]
+    return out
+
+
+def problems(machine: Machine, image: Image) -> dict[str, list[str]]:
+    """What is wrong with each row, in a machine that stands."""
+    kernel = Kernel(machine, image)
+    spaces = kernel.spaces()
+    out = {row: check(machine) for row, check in REGISTERS.items()}
+    out["nx"] = out["nx"] + nx_problems(kernel, spaces)
+    out["wx"] = wx_problems(kernel, spaces, image)
+    out["null-guard"] = null_problems(spaces)
+    out["stack-guard"] = stack_problems(kernel, spaces)
+    out["tables"] = [f"{s}: {p}" for s in spaces for p in s.problems]
+    return out
+
+
+# ---- at moments drawn from the seed -----------------------------------------------------------------------
+
+
+def look(boot: Boot, image: Image, load: Image, seed: int, smp: int) -> dict[str, list[str]]:
+    """Runs the workload and looks at each moment; what was wrong at any of them, by row."""
+    m = boot(run="/bin/test-load 40", smp=smp, paused=True, icount=True, seed=seed & 0xFFFFFFFF, keep=True)
+    m.run_until(load.sym("load_round"), timeout=60)
+    events = [Event("a round of the workload", load.sym("load_round"), 10), Event("trap", image.sym("x86_trap"), 150),
+              Event("system call", image.sym("syscall_dispatch"), 150), Event("fork", image.sym("vm_fork"), 10),
+              Event("switch", image.sym("schedule"), 50)]
+    out: dict[str, list[str]] = {}
+    for moment, _ in visit(m, draw(seed, f"harden-{smp}", events, MOMENTS), 120):
+        for row, wrong in problems(m, image).items():
+            out.setdefault(row, []).extend(f"{moment}: {w}" for w in wrong)
+    return out
+
+
+@pytest.fixture
+def looks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which one look serves every row's test, those of parallel workers too."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if hasattr(request.config, "workerinput") else base
+
+
+def check_row(row: str, smp: int, boot: Boot, image: Image, load: Image, seed: int, looks: Path) -> None:
+    """Fails with what is wrong with a row."""
+    with open(looks / f"look-{smp}.json", "a+") as kept:
+        fcntl.flock(kept, fcntl.LOCK_EX)
+        kept.seek(0)
+        text = kept.read()
+        found = json.loads(text) if text else look(boot, image, load, seed, smp)
+        if not text:
+            json.dump(found, kept)
+    assert not found[row], "\n".join(found[row][:20])
+
+
+SMP = pytest.mark.parametrize("smp", [1, 4])
+
+
+@SMP
+def test_user_data_is_never_executable(boot: Boot, image: Image, load: Image, seed: int, looks: Path,
+                                       smp: int) -> None:
+    check_row("nx", smp, boot, image, load, seed, looks)
+
+
+@SMP
+def test_every_cpu_obeys_read_only_pages(boot: Boot, image: Image, load: Image, seed: int, looks: Path,
+                                         smp: int) -> None:
+    check_row("wp", smp, boot, image, load, seed, looks)
+
+
+@SMP
+def test_nothing_is_writable_and_executable_in_any_address_space(boot: Boot, image: Image, load: Image, seed: int,
+                                                                 looks: Path, smp: int) -> None:
+    check_row("wx", smp, boot, image, load, seed, looks)
+
+
+@SMP
+def test_nothing_is_mapped_where_null_pointers_lead(boot: Boot, image: Image, load: Image, seed: int, looks: Path,
+                                                    smp: int) -> None:
+    check_row("null-guard", smp, boot, image, load, seed, looks)
+
+
+@SMP
+def test_an_unmapped_page_lies_below_every_kernel_stack(boot: Boot, image: Image, load: Image, seed: int,
+                                                        looks: Path, smp: int) -> None:
+    check_row("stack-guard", smp, boot, image, load, seed, looks)
+
+
+@SMP
+def test_no_cpu_executes_user_pages_in_the_kernel(boot: Boot, image: Image, load: Image, seed: int, looks: Path,
+                                                  smp: int) -> None:
+    check_row("smep", smp, boot, image, load, seed, looks)
+
+
+@SMP
+def test_no_cpu_reaches_user_data_outside_the_copy_routines(boot: Boot, image: Image, load: Image, seed: int,
+                                                            looks: Path, smp: int) -> None:
+    check_row("smap", smp, boot, image, load, seed, looks)
+
+
+@SMP
+def test_no_cpu_tells_user_mode_where_its_tables_are(boot: Boot, image: Image, load: Image, seed: int, looks: Path,
+                                                     smp: int) -> None:
+    check_row("umip", smp, boot, image, load, seed, looks)
+
+
+@SMP
+def test_page_tables_are_well_formed(boot: Boot, image: Image, load: Image, seed: int, looks: Path,
+                                     smp: int) -> None:
+    check_row("tables", smp, boot, image, load, seed, looks)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("step", range(SOAK_SEEDS))
+def test_mitigations_hold_at_many_more_moments(boot: Boot, image: Image, load: Image, seed: int, step: int) -> None:
+    wrong = look(boot, image, load, 1000 * seed + step, 1 + step % 4)
+    assert not any(wrong.values()), wrong
+
+
+# ---- smap: the flag that opens user memory ----------------------------------------------------------------
+
+
+def test_kernel_entry_clears_the_flag_that_opens_user_memory(boot: Boot, image: Image, load: Image) -> None:
+    """User mode may set AC, which would switch SMAP off for the kernel: entries must clear it."""
+    m = boot(run="/bin/test-load 10", smp=2, paused=True, icount=True, keep=True)
+    m.run_until(load.sym("load_round"), timeout=60)
+    entries = {image.sym("syscall_dispatch"): "system call", image.sym("x86_trap"): "trap"}
+    with_ac = dict.fromkeys(entries.values(), 0)
+    for address in entries:
+        m.gdb.set_break(address)
+    for _ in range(600):
+        m.cont()
+        stop = m.wait_stop(30)
+        r = m.regs(stop.cpu, "rip", "rdi", "eflags")
+        assert not r["eflags"] & EFLAGS_AC, f"AC is set at the kernel's entry for a {entries[r['rip']]}"
+        frame = r["rdi"] + image.offsetof("struct trapframe", "rflags")
+        if int.from_bytes(m.gdb.read(frame, 8, stop.cpu), "little") & EFLAGS_AC:
+            with_ac[entries[r["rip"]]] += 1
+        if all(with_ac.values()):
+            break
+    assert all(with_ac.values()), f"no entry from user mode with AC set was seen: {with_ac}"
+
+
+# ---- /proc/harden -----------------------------------------------------------------------------------------
+
+
+def told(m: Machine) -> dict[str, str]:
+    """Each row's state as /proc/harden tells it."""
+    m.send("cat /proc/harden; echo that was all\n")
+    m.wait_for(r"^that was all\r?$", 20)
+    return dict(re.findall(r"^([a-z-]+) +(on|off|absent) ", m.transcript, re.MULTILINE))
+
+
+def page_zero_can_be_mapped(m: Machine, image: Image, program: Image) -> bool:
+    """Runs an attack that tries to, and walks its tables."""
+    m.stop()
+    there = program.sym("attack_page_zero")
+    m.gdb.set_break(there)
+    m.cont()
+    m.send("attack null-guard\n")
+    while True:
+        stop = m.wait_stop(30)
+        kernel = Kernel(m, image)
+        if current_name(kernel, stop.cpu) == "attack":
+            break
+        m.cont()
+    m.gdb.clear_break(there)
+    return kernel.walker.translate(m.gdb.reg(stop.cpu, "cr3"), 0) is not None
+
+
+def seen(m: Machine, image: Image, program: Image) -> dict[str, bool]:
+    """Each row's state as it is seen from outside."""
+    mapped = page_zero_can_be_mapped(m, image, program)
+    wrong = problems(m, image)
+    wrong["null-guard"] = ["page 0 is mapped"] if mapped else []
+    if wrong["nx"]:     # then user data is executable, which is no fault of wx
+        kernel = Kernel(m, image)
+        wrong["wx"] = wx_problems(kernel, kernel.spaces(), image, KERNEL_HALF)
+    return {row: not wrong[row] for row in ROWS}
+
+
+@pytest.mark.parametrize("off", ["", *ROWS])
+def test_proc_harden_tells_what_is_seen_from_outside(boot: Boot, image: Image, arch: str, off: str) -> None:
+    m = boot(append=harden_off([off] if off else []))
+    m.wait_for(PROMPT, 30)
+    says = told(m)
+    program = Image(ROOT / "build" / arch / "user" / "attack")
+    try:
+        sees = seen(m, image, program)
+    finally:
+        program.close()
+    assert says == {row: "off" if row == off else "on" for row in ROWS}
+    assert {row: says[row] == "on" for row in ROWS} == sees
