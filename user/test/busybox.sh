@@ -40,6 +40,12 @@ say() {
 	echo "$l = $r"
 }
 
+# is_running PID NAME: waits until the background process has executed the program.
+is_running() {
+	local i=0
+	until [ "$(cat /proc/$1/comm 2>/dev/null)" = $2 ] || [ $i -gt 50 ]; do sleep 0.1; i=$((i + 1)); done
+}
+
 # as_student COMMAND: what an ordinary user may do.
 as_student() {
 	su student -c "cd $TOP/w; export PATH=$PATH TZ=UTC0; umask 022; $1" 2>&1
@@ -381,14 +387,14 @@ sh -c 'kill -SEGV $$' 2>/dev/null; echo "segv $?"; sh -c 'kill -ABRT $$' 2>/dev/
 usleep 1000; echo "usleep $?"; time -f '%x' sh -c 'exit 2' 2>&1 | tail -1
 
 section "ps"
-sleep 77 & p=$!
+sleep 77 & p=$!; is_running $p sleep
 ps -o pid,ppid,comm,args | awk -v p=$p -v me=$$ '$1 == p && $2 == me { print $3, $4, $5 }'
 ps -o pid,comm | awk '$1 == 1 { n++ } END { print "init", n }'
 tr '\0' ' ' </proc/$p/cmdline; echo; cat /proc/$p/comm; readlink /proc/$p/cwd | sed "s|$TOP||"; readlink /proc/$p/exe | sed "s|$TOP||"
 ls /proc | grep -c "^$p\$"; pidof sleep | grep -cw $p
 renice 5 -p $p >/dev/null 2>&1; awk '{ print "nice", $19 }' /proc/$p/stat
 kill $p; wait $p 2>/dev/null; [ -d /proc/$p ]; echo "gone $?"
-sleep 55 & sleep 56 & killall sleep; wait 2>/dev/null; echo "killall"
+sleep 55 & is_running $! sleep; sleep 56 & is_running $! sleep; killall sleep; wait 2>/dev/null; echo "killall"
 
 section "job control"
 cat >jobs.sh <<'EOF'
@@ -466,7 +472,7 @@ grep -c '^cpu ' /proc/stat; grep -E '^(Name|Uid|Gid|PPid|State):' /proc/self/sta
 readlink /proc/self | grep -c '^[0-9]*$'; sh -c '[ "$(readlink /proc/self/cwd)" = "$(pwd)" ]' && echo "cwd agrees"
 grep -c '\[stack\]' /proc/self/maps; awk '$2 ~ /w/ && $2 ~ /x/ { n++ } END { print n + 0, "writable and executable" }' /proc/self/maps
 cat /proc/nothing; echo "nothing $?"; (: >/proc/version) 2>/dev/null; mkdir /proc/x 2>/dev/null; echo "mkdir $?"
-tr '\0' '\n' </proc/self/environ | grep ^HOME=; sh -c 'tr "\0" " " </proc/$$/cmdline'; echo
+sh -c 'cat /proc/$$/environ | tr "\0" "\n" | grep ^HOME=; cat /proc/$$/cmdline | tr "\0" "|"; :'; echo
 grep -qw tmpfs /proc/filesystems && grep -qw proc /proc/filesystems && echo "filesystems"
 uname -s; uname -m; free | awk '/^Mem:/ { print ($2 > 0), ($2 >= $3) }'; [ "$(hostname)" = "$(uname -n)" ] && echo "one name"
 
