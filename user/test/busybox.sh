@@ -391,7 +391,7 @@ sleep 77 & p=$!; is_running $p sleep
 ps -o pid,ppid,comm,args | awk -v p=$p -v me=$$ '$1 == p && $2 == me { print $3, $4, $5 }'
 ps -o pid,comm | awk '$1 == 1 { n++ } END { print "init", n }'
 tr '\0' ' ' </proc/$p/cmdline; echo; cat /proc/$p/comm; readlink /proc/$p/cwd | sed "s|$TOP||"; readlink /proc/$p/exe | sed "s|$TOP||"
-ls /proc | grep -c "^$p\$"; pidof sleep | grep -cw $p
+ls /proc 2>/dev/null | grep -c "^$p\$"; pidof sleep | grep -cw $p
 renice 5 -p $p >/dev/null 2>&1; awk '{ print "nice", $19 }' /proc/$p/stat
 kill $p; wait $p 2>/dev/null; [ -d /proc/$p ]; echo "gone $?"
 sleep 55 & is_running $! sleep; sleep 56 & is_running $! sleep; killall sleep; wait 2>/dev/null; echo "killall"
