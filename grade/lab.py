@@ -20,9 +20,10 @@ import sys
 import traceback
 from pathlib import Path
 
-from grade.labs import report
+from grade.labs import desk, report
 from grade.labs.cut import CutError
 from grade.labs.grading import GraderError, grade
+from grade.labs.prove import give_diagnosis, prove
 from grade.labs.sandbox import SandboxError, choose
 from grade.labs.spec import SpecError, all_labs, lab_named, reading_lines
 from grade.labs.tree import TreeError, make_starter
@@ -38,6 +39,10 @@ def do_lab(args: argparse.Namespace) -> int:
     lab = lab_named(ROOT, args.lab)
     dest = Path(args.dest).absolute()
     make_starter(ROOT, lab, dest)
+    with Workshop(ROOT, lab, choose(trust=True)) as workshop:
+        give_diagnosis(ROOT, workshop, dest)
+        start = workshop.build({name: (dest / name).read_bytes() for name in lab.editable})
+        workshop.give_base(start, dest)
     print(f"{lab.title}: {args.dest}\nread handouts/{lab.folder.name}.md there; then: make -C {args.dest} grade")
     return 0
 
@@ -64,7 +69,6 @@ def do_grade(args: argparse.Namespace) -> int:
 
 def do_check(args: argparse.Namespace) -> int:
     """Proves labs."""
-    from grade.labs.prove import prove
     labs = [lab_named(ROOT, name) for name in args.labs] if args.labs else all_labs(ROOT)
     good = True
     for lab in labs:
@@ -108,7 +112,6 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("labs", nargs="*")
     p.add_argument("--only", default="", help="only variants whose name contains this")
     verb("show", do_show)
-    from grade.labs import desk
     verb("why", desk.why).add_argument("check")
     verb("diagnose", desk.diagnose)
     verb("reset", desk.reset)

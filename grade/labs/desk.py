@@ -8,23 +8,41 @@ import subprocess
 import tarfile
 from pathlib import Path
 
+from grade.image import Image
 from grade.labs import tree
+from grade.labs.grading import GUEST_FAULTS, Ended, Run, load_checks
 from grade.labs.sandbox import choose
 from grade.labs.spec import Lab, SpecError, lab_named
 from grade.labs.workshop import SubmissionError, Workshop
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-ORIGIN = ".lab-origin"          # in a starter: the editable files as they came
-BACKUP = ".lab-backup"
 
 
 def why(args: argparse.Namespace) -> int:
     """Replays a check's boot under GDB, stopped where the check looks."""
     lab = lab_named(ROOT, args.lab)
-    known = {c.name for c in lab.checks}
+    known = [c.name for c in lab.checks]
     if args.check not in known:
-        raise SpecError(f"no check {args.check!r}; there are: {', '.join(sorted(known))}")
-    raise SpecError("why: not in this version; `make gdb` with the commands in handouts/00-getting-started.md")
+        raise SpecError(f"no check {args.check!r}; there are: {', '.join(known)}")
+    checks = load_checks(lab)
+    # GDB reads the symbols of this tree's own build: the same source gives the same image.
+    if subprocess.run(["make", "-C", str(ROOT), "kernel"], check=False).returncode:
+        raise SubmissionError("see above", "does not compile")
+    with Workshop(ROOT, lab, choose(trust=True)) as workshop:
+        built = workshop.build(workshop.take(ROOT))
+        image = Image(built.symbols)
+        run = Run(lab, workshop, built, image, args.seed, contained=False)
+        try:
+            with checks.stand(run, args.check) as guest:
+                socket = workshop.scratch / "gdb"
+                guest.machine.offer_gdb(f"unix:{socket},server=on,wait=off")
+                return subprocess.run(["gdb", "-q", "-iex", "set auto-load local-gdbinit off", "-x", ".gdbinit", "-ex",
+                                       f"rp-connect {socket}"], cwd=ROOT, check=False).returncode
+        except (Ended, *GUEST_FAULTS) as error:
+            print(f"the guest does not get that far: {error}")
+            return 1
+        finally:
+            image.close()
 
 
 def diagnose(args: argparse.Namespace) -> int:
@@ -33,6 +51,8 @@ def diagnose(args: argparse.Namespace) -> int:
     kernel = lab.folder / "diagnose" / "rampart"
     if not kernel.is_file():
         raise SpecError(f"{lab.name}: no broken kernel here: `lab` puts it into a starter")
+    if subprocess.run(["make", "-C", str(ROOT), "initrd"], check=False).returncode:
+        raise SubmissionError("see above", "does not compile")
     initrd = ROOT / "build" / "x86_64" / "initrd.cpio"
     socket = ROOT / "build" / "x86_64" / "diagnose.sock"
     return subprocess.run(
@@ -47,13 +67,13 @@ def diagnose(args: argparse.Namespace) -> int:
 def reset(args: argparse.Namespace) -> int:
     """Puts the editable files back as they came; what was there goes to .lab-backup/N."""
     lab = lab_named(ROOT, args.lab)
-    origin = ROOT / ORIGIN
+    origin = ROOT / tree.ORIGIN
     if not origin.is_dir():
         raise SpecError("reset: this is not a starter (no .lab-origin)")
     number = 1
-    while (ROOT / BACKUP / str(number)).exists():
+    while (ROOT / tree.BACKUP / str(number)).exists():
         number += 1
-    backup = ROOT / BACKUP / str(number)
+    backup = ROOT / tree.BACKUP / str(number)
     names = [n for n in lab.editable if (ROOT / n).is_file()]
     tree.copy(ROOT, backup, names)
     for name in lab.editable:

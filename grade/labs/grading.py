@@ -143,6 +143,7 @@ class Run:
     seed: int
     gates: dict[str, Verdict] = field(default_factory=dict)
     checks: dict[str, Verdict] = field(default_factory=dict)
+    contained: bool = True
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def rng(self, label: str) -> random.Random:
@@ -185,7 +186,8 @@ class _Boot:
         line = f"console={ARCHES[arch].console} quiet panic=0 {append} -- /bin/{program} {arguments}"
         self._machine = Machine(run.built.kernel, run.built.initrd, line, arch=arch, smp=smp, mem=128, paused=True,
                                 icount=True, seed=moments.qemu_seed(run.seed), keep=True,
-                                wrapper=run.workshop.sandbox.machine_wrapper(run.workshop.scratch))
+                                wrapper=run.workshop.sandbox.machine_wrapper(run.workshop.scratch)
+                                if run.contained else [])
 
     def __enter__(self) -> Guest:
         return Guest(self._machine.__enter__(), self._run, self._program)

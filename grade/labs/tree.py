@@ -12,7 +12,8 @@ from pathlib import Path
 from grade.labs.cut import cut, parse_cut, read_stubs
 from grade.labs.spec import Lab
 
-SKIP = {"build", ".git", "__pycache__", ".pytest_cache", "starter", ".lab-backup"}
+ORIGIN, BACKUP = ".lab-origin", ".lab-backup"       # of a starter: its editable files as they came; old answers
+SKIP = {"build", ".git", "__pycache__", ".pytest_cache", "starter", ORIGIN, BACKUP}
 # What a lab's folder holds that no student gets.
 PRIVATE = ("cut", "stubs.c", "stubs.S", "mutants", "alt", "solution", "starter-notes")
 NOTES = "NOTES.md"
@@ -80,6 +81,7 @@ def make_starter(root: Path, lab: Lab, dest: Path) -> None:
     for name, text in changed.items():
         (dest / name).write_text(text)
     (dest / ".lab").write_text(f"{lab.name}\n")
+    copy(dest, dest / ORIGIN, list(lab.editable))
     notes = lab.folder / "starter-notes" / NOTES
     if notes.is_file():
         shutil.copyfile(notes, dest / NOTES)
@@ -108,10 +110,11 @@ def leaks(root: Path, lab: Lab, starter: Path) -> list[str]:
             secret |= {line.lstrip("+- \t") for line in telling(text)}
     secret = {line for line in secret if len(line) >= 16} - public
     out = []
-    for folder, dirs, names in os.walk(starter):
-        dirs[:] = [d for d in dirs if d not in SKIP]
+    for folder, _, names in os.walk(starter):
         for name in names:
             path = Path(folder, name)
+            if path.is_symlink():
+                continue
             data = path.read_bytes().decode("utf-8", errors="replace")
             out += [f"{path.relative_to(starter)}: {line.strip()}" for line in data.splitlines()
                     if line.strip() in secret]

@@ -90,15 +90,14 @@ class Workshop:
 
     def _base(self) -> Path:
         """The built pristine tree, from the cache if it is there."""
-        names = [n for n in tree.files(self.root) if n.split("/")[0] in ("Makefile", "arch", "kernel", "user", "grade",
-                                                                         "labs")]
-        # Tests and editable files do not change what the base is; private files are not in it.
-        names = [n for n in names if not n.startswith("grade/tests/") and not tree.is_private(n, self.lab)]
-        fixed = [n for n in names if n not in self.lab.editable]
-        key = tree.digest(self.root, [n for n in fixed if n.split("/")[0] != "grade" or n in (
-            "grade/initrd.py", "grade/ksyms.py")])
-        cache = self.root / "build" / "labs" / f"base-{self.lab.name}"
-        base = cache / f"{key[:16]}-{self.sandbox.level.split()[0]}"
+        programs = f"labs/{self.lab.folder.name}/programs/"
+        names = [n for n in tree.files(self.root) if n.startswith(("arch/", "kernel/", "user/", programs))
+                 or n in ("Makefile", "grade/__init__.py", "grade/initrd.py", "grade/ksyms.py")]
+        # The editable files do not change what the base is: each submission brings its own.
+        key = tree.digest(self.root, [n for n in names if n not in self.lab.editable])
+        self.base_name = f"build/labs/base-{self.lab.name}/{key[:16]}-{self.sandbox.level.split()[0]}"
+        base = self.root / self.base_name
+        cache = base.parent
         if (base / "complete").is_file():
             os.utime(base)
             return base / "tree"
@@ -192,6 +191,13 @@ class Workshop:
             if not made.is_file() or made.is_symlink():
                 raise SubmissionError(f"the build made no {made.name}", "does not compile")
         return Built(work, out / "rampart", out / "rampart.sym", initrd, programs)
+
+    def give_base(self, built: Built, dest: Path) -> None:
+        """Leaves a built tree in another grader's cache, as its base: a starter's first grade is quick then."""
+        base = dest / self.base_name
+        base.mkdir(parents=True)
+        self._copy(built.folder, base / "tree")
+        (base / "complete").touch()
 
     def discard(self, built: Built) -> None:
         """Gives a submission's scratch directory back."""

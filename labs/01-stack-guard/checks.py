@@ -6,10 +6,11 @@ stops where we look. Which name the victim has, and how deep it goes, is drawn f
 
 from __future__ import annotations
 
+import contextlib
 import re
 import string
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from grade.exclog import TripleFault, X86Exception
 from grade.labs.grading import Ended, Guest, Run
@@ -19,7 +20,7 @@ from grade.walk import Space
 PAGE, KSTACK = 0x1000, 0x8000
 AT_GATES, AT_TABLES, AT_REUSE, AT_BEFORE, AT_AFTER, AT_ALIVE, AT_AGAIN, AT_LEAK, AT_LEAKED, AT_END = range(1, 11)
 R_SHELL, R_FORK, R_THREADS, R_DEPTH0, R_DEPTH1, R_STATUS, R_ALIVE, R_AGAIN, R_AGAIN_ALIVE = range(9)
-SLEEPERS, NOT_KILLED = 24, 77
+SLEEPERS, NOT_KILLED = 80, 77
 VEC_DF, VEC_PF = 8, 14
 EMERGENCY_MAX = 0x10000     # an emergency stack ends, in a guard, within this many bytes
 LEAK_MAX = 40               # frames; fifty stacks would be four hundred
@@ -302,6 +303,32 @@ def leak(run: Run, guest: Guest) -> None:
               f"{grown} frames more in use after fifty overflows" if grown > LEAK_MAX else "no stack is lost"
               if alive else "no overflow was ever caught",
               f"at most {LEAK_MAX} frames more than before them", "who frees the stack of a thread that overflowed?")
+
+
+# ---- where `why CHECK` stops: the boot, and the checkpoints to pass ----
+
+WHERE = {
+    "guard-below-every-stack": (0, "t", [AT_TABLES]),
+    "guard-survives-reuse": (0, "t", [AT_TABLES, AT_REUSE]),
+    "emergency-stacks": (0, "t", [AT_TABLES]),
+    "overflow-on-cpu0": (0, "-", [AT_BEFORE]),
+    "overflow-on-cpu1": (1, "-", [AT_BEFORE]),
+    "report-names-the-thread": (0, "-", [AT_BEFORE]),
+    "neighbours-untouched": (0, "-", [AT_BEFORE]),
+    "overflow-again": (0, "m", [AT_BEFORE, AT_AFTER, AT_ALIVE]),
+    "nothing-leaks": (0, "m", [AT_BEFORE, AT_AFTER, AT_ALIVE, AT_AGAIN, AT_LEAK]),
+}
+
+
+@contextlib.contextmanager
+def stand(run: Run, check: str) -> Iterator[Guest]:
+    """The guest of a check, stopped where it begins to look."""
+    cpu, phases, points = WHERE[check]
+    name, depth = drawn(run, f"cpu{cpu}")
+    with run.boot(PROGRAM, f"{cpu} {name} {depth} {phases}") as guest:
+        for point in points:
+            guest.run_to(point)
+        yield guest
 
 
 # ---- the two boots ------------------------------------------------------------------------------------------

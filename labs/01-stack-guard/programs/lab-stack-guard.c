@@ -20,7 +20,7 @@
 
 #include "kernel/dev/vuln.h"
 
-#define SLEEPERS   24
+#define SLEEPERS   80 /* more than are likely to be kept for use again */
 #define FITS	   22 /* calls of about 1 KiB: most of a stack of 32 KiB */
 #define WARM_UP	   10
 #define REPEATS	   50
