@@ -14,7 +14,7 @@ int
 copy_from_user(void *dst, uaddr_t src, size_t n)
 {
 	if (unlikely(!user_range_ok(src, n)) || unlikely(arch_copy_from_user(dst, src.v, n)))
-		return -EFAULT;
+		return n ? -EFAULT : 0; /* nothing can be copied from anywhere */
 	return 0;
 }
 
@@ -22,7 +22,7 @@ int
 copy_to_user(uaddr_t dst, const void *src, size_t n)
 {
 	if (unlikely(!user_range_ok(dst, n)) || unlikely(arch_copy_to_user(dst.v, src, n)))
-		return -EFAULT;
+		return n ? -EFAULT : 0;
 	return 0;
 }
 

@@ -20,16 +20,19 @@ file_move(struct file *f, struct uio *u, uint64_t *pos, bool write)
 {
 	ssize_t (*op)(struct file *, struct uio *, uint64_t *) = write ? f->ops->write
 								       : f->ops->read;
+	/* A position that only this thread can reach needs no lock. */
+	bool lock = !pos && !(f->mode & FILE_STREAM) && unlikely(READ_ONCE(f->refs.n) != 1);
+	uint64_t *at = pos ? pos : &f->pos;
 	ssize_t n;
 
-	if (pos || (f->mode & FILE_STREAM))
-		return op(f, u, pos ? pos : &f->pos);
-	/* A position that only this thread can reach needs no lock. */
-	if (likely(READ_ONCE(f->refs.n) == 1))
-		return op(f, u, &f->pos);
-	mutex_lock(&f->pos_lock);
-	n = op(f, u, &f->pos);
-	mutex_unlock(&f->pos_lock);
+	if (lock)
+		mutex_lock(&f->pos_lock);
+	if (unlikely((int64_t)(*at + u->left) < 0)) /* beyond every offset */
+		n = -EINVAL;
+	else
+		n = op(f, u, at);
+	if (lock)
+		mutex_unlock(&f->pos_lock);
 	return n;
 }
 
@@ -120,11 +123,12 @@ iovec_get(uaddr_t at, uint64_t n, struct iovec *few, struct iovec **iov, struct 
 	}
 	if (copy_from_user(*iov, at, n * sizeof(**iov)))
 		return -EFAULT;
+	for (uint64_t i = 0; i < n; i++)
+		if ((int64_t)(*iov)[i].len < 0)
+			return -EINVAL;
 	for (uint64_t i = 0; i < n; i++) {
 		struct iovec *v = &(*iov)[i];
 
-		if ((int64_t)v->len < 0)
-			return -EINVAL;
 		if (!user_range_ok(UADDR(v->base), v->len))
 			return -EFAULT;
 		v->len = MIN(v->len, MAX_RW_COUNT - total);
