@@ -27,10 +27,12 @@ FUNC(arch_copy_to_user)
 3:	close_user_window
 	mov %rcx, %rax
 	ret
-4:	lea (%rdx, %rcx, 8), %rcx /* quadwords and tail that are left; the first may have been begun */
+4:	lea (%rdx, %rcx, 8), %rcx
+5:	rep movsb /* the bytes of the quadword that faulted, up to the one that does */
 	jmp 3b
 	EX_TABLE(1b, 4b)
 	EX_TABLE(2b, 3b)
+	EX_TABLE(5b, 3b)
 END(arch_copy_to_user)
 END(arch_copy_from_user)
 
