@@ -97,7 +97,7 @@ futex_key(uaddr_t addr, bool shared, struct futex_key *out)
 		return 0;
 	mutex_lock(&vm->lock);
 	vma = vm_find(vm, addr.v);
-	if (vma && vma->start <= addr.v) {
+	if (vma && vma->start <= addr.v && vma->prot) {
 		err = 0;
 		/* Shared memory always has a file, if a nameless one. */
 		if (vma->flags & VMA_SHARED) {
