@@ -246,6 +246,8 @@ open_last(struct walk *w, unsigned flags, uint32_t mode, struct path *path, bool
 	if (err == -ENOENT) {
 		if (w->cur.dentry->flags & DENTRY_DELETED)
 			err = -ENOENT;
+		else if (!dir->ops->create && dir->ops->lookup)
+			err = -ENOENT; /* the file system alone makes its names */
 		else if (mount_readonly(w->cur.mount))
 			err = -EROFS;
 		else

@@ -36,6 +36,8 @@ create_begin(struct walk *w, int dfd, const char *name, bool directory)
 			err = -EROFS;
 		else if (w->cur.dentry->flags & DENTRY_DELETED)
 			err = -ENOENT;
+		else if (!dir->ops->create && dir->ops->lookup)
+			err = -ENOENT; /* the file system alone makes its names */
 		else
 			err = permission_of(&w->who, dir, MAY_WRITE | MAY_EXEC);
 	}

@@ -5,6 +5,7 @@
 #include "kernel/errno.h"
 #include "kernel/lib/string.h"
 #include "kernel/mm/heap.h"
+#include "kernel/mm/vm.h"
 
 #define PROC_MAGIC 0x9fa0
 #define STORE_MAX  4096u
@@ -224,12 +225,36 @@ dir_open(struct inode *inode, struct file *f unused)
 
 /* ---- Files ---- */
 
+/* Tells the lives of a process between its execs apart; 0 is the system's, and that of the dead. */
+static uint64_t
+life_of(struct process *p)
+{
+	uint64_t life = 0;
+
+	if (!p)
+		return 0;
+	spin_lock(&p->lock);
+	if (p->vm)
+		life = p->vm->serial;
+	spin_unlock(&p->lock);
+	return life;
+}
+
+/*
+ * Who was allowed to look into a process when he opened the file is not for what it has executed since:
+ * that has no text.
+ */
 static int
-generate(struct text *t, void *arg)
+generate(struct text *t, void *arg, uint64_t life)
 {
 	const struct proc_node *n = arg;
+	int err = n->entry->show(t, n);
 
-	return n->entry->show(t, n);
+	if (n->entry->restricted && life_of(n->process) != life) {
+		t->len = 0;
+		return 0;
+	}
+	return err;
 }
 
 static ssize_t
@@ -265,6 +290,7 @@ static int
 file_open_node(struct inode *inode, struct file *f)
 {
 	struct proc_node *n = inode->data;
+	uint64_t life = life_of(n->process);
 	int err = allowed(n);
 
 	if (err)
@@ -275,7 +301,7 @@ file_open_node(struct inode *inode, struct file *f)
 		f->ops = &write_ops;
 		return 0;
 	}
-	return text_file_open(f, generate, n);
+	return text_file_open(f, generate, n, life);
 }
 
 /* ---- Links ---- */

@@ -1,5 +1,5 @@
 /*
- * Files whose text is generated when they are opened.
+ * Files whose text is generated when it is read from its beginning.
  */
 #include "kernel/fs/seqfile.h"
 #include "kernel/errno.h"
@@ -65,15 +65,40 @@ text_free(struct text *t)
 	*t = (struct text){0};
 }
 
+/* An open file's text, and where it comes from. */
+struct text_file {
+	struct mutex lock;
+	struct text text; /* [lock] */
+	text_fn generate;
+	void *arg;
+	uint64_t stamp;
+};
+
+/* Caller holds tf->lock. */
+static int
+text_generate(struct text_file *tf)
+{
+	int err;
+
+	tf->text.len = 0;
+	tf->text.failed = false;
+	err = tf->generate(&tf->text, tf->arg, tf->stamp);
+	return !err && tf->text.failed ? -ENOMEM : err;
+}
+
 static ssize_t
 text_read(struct file *f, struct uio *u, uint64_t *pos)
 {
-	struct text *t = f->data;
-	ssize_t n;
+	struct text_file *tf = f->data;
+	const struct text *t = &tf->text;
+	ssize_t n = 0;
 
-	if (*pos >= t->len)
-		return 0;
-	n = uio_write_to(u, t->buf + *pos, t->len - *pos);
+	mutex_lock(&tf->lock);
+	if (*pos == 0 || !t->buf)
+		n = text_generate(tf);
+	if (!n && *pos < t->len)
+		n = uio_write_to(u, t->buf + *pos, t->len - *pos);
+	mutex_unlock(&tf->lock);
 	if (n > 0)
 		*pos += (uint64_t)n;
 	return n;
@@ -95,8 +120,10 @@ text_seek(struct file *f, int64_t offset, int whence)
 static void
 text_release(struct file *f)
 {
-	text_free(f->data);
-	kfree(f->data);
+	struct text_file *tf = f->data;
+
+	text_free(&tf->text);
+	kfree(tf);
 }
 
 static const struct file_ops text_ops = {
@@ -106,22 +133,17 @@ static const struct file_ops text_ops = {
 };
 
 int
-text_file_open(struct file *f, int (*generate)(struct text *t, void *arg), void *arg)
+text_file_open(struct file *f, text_fn generate, void *arg, uint64_t stamp)
 {
-	struct text *t = kzalloc(sizeof(*t));
-	int err;
+	struct text_file *tf = kzalloc(sizeof(*tf));
 
-	if (!t)
+	if (!tf)
 		return -ENOMEM;
-	err = generate(t, arg);
-	if (!err && t->failed)
-		err = -ENOMEM;
-	if (err) {
-		text_free(t);
-		kfree(t);
-		return err;
-	}
+	mutex_init(&tf->lock);
+	tf->generate = generate;
+	tf->arg = arg;
+	tf->stamp = stamp;
 	f->ops = &text_ops;
-	f->data = t;
+	f->data = tf;
 	return 0;
 }

@@ -1,5 +1,5 @@
 /*
- * Files whose text is generated when they are opened: most of /proc.
+ * Files whose text is generated when it is read from its beginning: most of /proc.
  */
 #pragma once
 
@@ -19,8 +19,12 @@ void text_printf(struct text *t, const char *fmt, ...) printf_like(2, 3);
 void text_append(struct text *t, const void *data, size_t n);
 void text_free(struct text *t);
 
+/* Writes a file's whole text: 0 or -errno.  May sleep. */
+typedef int (*text_fn)(struct text *t, void *arg, uint64_t stamp);
+
 /*
- * For file_ops.open: runs generate (0 or -errno) and serves its text by read and seek, until release.
- * Sets f->ops and f->data.  Takes arg only for the call.
+ * For file_ops.open: serves the text that generate makes, anew for each read at position 0, by read
+ * and seek, until release.  Sets f->ops and f->data.  arg must live as long as the file's inode; stamp is
+ * what the caller wants to know again.
  */
-must_use int text_file_open(struct file *f, int (*generate)(struct text *t, void *arg), void *arg);
+must_use int text_file_open(struct file *f, text_fn generate, void *arg, uint64_t stamp);

@@ -12,6 +12,7 @@
 int
 vm_create(struct vm **out)
 {
+	static uint64_t last_serial; /* [vm_all_lock] */
 	struct vm *vm = kzalloc(sizeof(*vm));
 
 	if (vm == NULL)
@@ -23,6 +24,7 @@ vm_create(struct vm **out)
 	refcount_init(&vm->refs);
 	mutex_init(&vm->lock);
 	spin_lock(&vm_all_lock);
+	vm->serial = ++last_serial;
 	list_push_back(&vm_all, &vm->all);
 	spin_unlock(&vm_all_lock);
 	*out = vm;

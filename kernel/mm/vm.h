@@ -42,6 +42,7 @@ struct vm {
 	unsigned lock_future; /* [lock] VMA_LOCKED after mlockall(MCL_FUTURE), else 0 */
 	uint64_t locked_pages; /* [lock] in areas with VMA_LOCKED */
 	struct list all; /* [vm_all_lock] vm_all */
+	uint64_t serial; /* fixed; no other address space has ever had it, and it is not 0 */
 	uint64_t brk_start, brk; /* [lock] */
 	uint64_t mmap_top;  /* fixed at exec: mmap searches downwards from here */
 	uint64_t stack_top; /* fixed at exec */
