@@ -614,13 +614,20 @@ owners_and_modes(void)
 	check_eq(st.st_mode & 07777, 0640);
 	ok(stat("u2", &st));
 	check_eq(st.st_mode & 07777, 0640);
-	ok(mknod("null", S_IFCHR | 0600, makedev(1, 3)));
-	fd = ok(open("null", O_RDWR));
-	check_eq(write(fd, "x", 1), 1);
 	ok(mknod("plain", S_IFREG | 0600, 0));
 	fails(mknod("dir", S_IFDIR | 0700, 0), EPERM);
-	ok(mknod("nodev", S_IFCHR | 0600, makedev(250, 250)));
-	fails(open("nodev", O_RDONLY), ENXIO);
+	/* Devices open where the mount lets them. */
+	ok(mkdir("m", 0755));
+	ok(mount("none", "m", "tmpfs", 0, NULL));
+	ok(mknod("m/null", S_IFCHR | 0600, makedev(1, 3)));
+	fd = ok(open("m/null", O_RDWR));
+	check_eq(write(fd, "x", 1), 1);
+	close(fd);
+	ok(mknod("m/nodev", S_IFCHR | 0600, makedev(250, 250)));
+	fails(open("m/nodev", O_RDONLY), ENXIO);
+	ok(mount("none", "m", NULL, MS_REMOUNT | MS_NODEV, NULL));
+	fails(open("m/null", O_RDWR), EACCES);
+	ok(umount("m"));
 }
 
 static void

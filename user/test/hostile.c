@@ -619,8 +619,10 @@ length_without_memory_behind_it(void)
 	fails(read(zero_, read_only, 10), EFAULT);
 	long n = read(zero_, good, 0x7ffff000);
 	check(n == 4096 || (n == -1 && errno == EFAULT));
-	/* The kernel's limit of a transfer. */
-	n = write(null, good, 0x7fffffff);
+	/* The kernel's limit of a transfer, where user addresses do not end before it. */
+	char *low = mmap((void *)(1L << 32), PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	check(low != MAP_FAILED);
+	n = write(null, low, 0x7fffffff);
 	check(n == 0x7ffff000 || n == 4096);
 }
 
