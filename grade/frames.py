@@ -1,0 +1,108 @@
+"""Physical frames counted from outside: who owns each, and whether its references are its mappings.
+
+Works on the stopped guest's `pages` array (kernel/mm/page.h) and on the address spaces that grade.spaces
+finds; the kernel's own counters are not believed.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from grade.spaces import Kernel, KernelStateError
+from grade.walk import Space
+
+TYPES = ("reserved", "free", "kernel", "table", "slab", "anon", "file")    # enum page_type
+USER_END = 1 << 47
+
+
+class Frame(NamedTuple):
+    """One block of 2**order frames, from frame number `number` on."""
+
+    number: int
+    refs: int
+    type: str
+    order: int
+
+
+class Wrong(NamedTuple):
+    """A frame whose references are not its mappings plus what its type adds."""
+
+    frame: Frame
+    mappings: int
+    fewer: bool         # fewer references than mappings: it will be freed while somebody can reach it
+
+    def __str__(self) -> str:
+        f = self.frame
+        return f"frame {f.number:#x} ({f.type}): {f.refs} references, {self.mappings} mappings"
+
+
+def frames(kernel: Kernel) -> Iterator[Frame]:
+    """Every block of frames, free ones too; for an honest picture no CPU may be in the allocator."""
+    image = kernel.image
+    base, count = kernel.u64(image.sym("pages")), kernel.u64(image.sym("page_count"))
+    size = image.sizeof("struct page")
+    at_refs, at_type, at_order, at_flags = (image.offsetof("struct page", m)
+                                            for m in ("refs", "type", "order", "flags"))
+    table = kernel.read(base, count * size)
+    number = 0
+    while number < count:
+        at = number * size
+        (refs,) = struct.unpack_from("<I", table, at + at_refs)
+        kind, order = table[at + at_type], table[at + at_order]
+        (flags,) = struct.unpack_from("<H", table, at + at_flags)
+        if kind >= len(TYPES):
+            raise KernelStateError(f"frame {number:#x} has type {kind}")
+        # Of the free ones only a block on the allocator's lists is more than one frame.
+        if kind == 0 or (kind == 1 and not flags):
+            order = 0
+        yield Frame(number, refs, TYPES[kind], order)
+        number += 1 << order
+
+
+def in_use(kernel: Kernel) -> Counter[str]:
+    """Frames in use by type, reserved and free ones left out."""
+    out: Counter[str] = Counter()
+    for f in frames(kernel):
+        if f.type not in ("reserved", "free"):
+            out[f.type] += 1 << f.order
+    return out
+
+
+def mappings(spaces: Iterable[Space]) -> Counter[int]:
+    """Frame number -> how many user pages of all address spaces map it."""
+    out: Counter[int] = Counter()
+    for space in spaces:
+        for m in space.between(0, USER_END):
+            for frame in range(m.pa >> 12, (m.pa + m.size) >> 12):
+                out[frame] += 1
+    return out
+
+
+def wrong_references(kernel: Kernel) -> list[Wrong]:
+    """User frames whose references are not their mappings (and one more for the page cache). Only when every
+    CPU is idle or in user mode must there be none; `fewer` ones must not exist at any time."""
+    mapped, out = mappings(kernel.spaces()), []
+    for f in frames(kernel):
+        n = mapped.pop(f.number, 0)
+        if f.type not in ("anon", "file"):
+            if n and f.type != "reserved":
+                out.append(Wrong(f, n, True))
+            continue
+        expected = n + (f.type == "file")
+        if f.refs != expected:
+            out.append(Wrong(f, n, f.refs < expected))
+    return out
+
+
+def at_rest(kernel: Kernel) -> bool:
+    """Whether every CPU of the stopped guest is idle or in user mode."""
+    image, machine = kernel.image, kernel.machine
+    for cpu in machine.gdb.cpus():
+        queue = image.sym("run_queues") + cpu * image.sizeof("struct run_queue")
+        if machine.gdb.reg(cpu, "cs") & 3 == 0 and \
+                kernel.current(cpu) != kernel.member(queue, "struct run_queue", "idle"):
+            return False
+    return True
