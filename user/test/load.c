@@ -2,6 +2,7 @@
  * A workload to look at: forks, programs, threads, signals, mappings, and user mode with the
  * alignment-check flag set. It goes on until it is killed, or for as many rounds as its argument says.
  */
+#define _GNU_SOURCE
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -16,6 +17,7 @@
 #define THREADS 3
 
 static volatile sig_atomic_t signals;
+static pthread_barrier_t next_round;
 
 /* Whoever watches counts rounds here. */
 __attribute__((noinline)) void load_round(void);
@@ -53,10 +55,12 @@ memory(void)
 	must(munmap(m, size) == 0);
 }
 
+/* One piece of work a round: threads that never slept would keep the CPUs from one another. */
 static void *
 thread(void *arg)
 {
 	for (;;) {
+		pthread_barrier_wait(&next_round);
 		memory();
 		syscall(SYS_getppid);
 		sched_yield();
@@ -64,13 +68,17 @@ thread(void *arg)
 	return arg;
 }
 
-/* A system call and a page fault with the alignment-check flag set. */
+/* A system call and a page fault with the alignment-check flag set, on a CPU of one's choice. */
 static void
-with_flags(void)
+with_flags(int cpu)
 {
+	cpu_set_t set;
 	char *m = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	must(m != MAP_FAILED);
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	must(sched_setaffinity(0, sizeof(set), &set) == 0);
 #if defined(__x86_64__)
 	{
 		long nr = SYS_getppid;
@@ -105,17 +113,21 @@ int
 main(int argc, char **argv)
 {
 	long rounds = argc > 1 ? atol(argv[1]) : -1;
+	int cpus = (int)sysconf(_SC_NPROCESSORS_ONLN);
 	pthread_t threads[THREADS];
 
 	if (argc > 1 && strcmp(argv[1], "exit") == 0)
 		return 0;
 	must(signal(SIGUSR1, on_signal) != SIG_ERR);
+	must(pthread_barrier_init(&next_round, NULL, THREADS + 1) == 0);
 	for (int i = 0; i < THREADS; i++)
 		must(pthread_create(&threads[i], NULL, thread, NULL) == 0);
 	for (long i = 0; rounds < 0 || i < rounds; i++) {
+		pthread_barrier_wait(&next_round);
 		raise(SIGUSR1);
 		memory();
-		with_flags();
+		for (int cpu = 0; cpu < cpus; cpu++)
+			with_flags(cpu);
 		child("/proc/self/exe");
 		load_round();
 	}

@@ -1,0 +1,289 @@
+/*
+ * /proc: formats that programs parse, who may see what, and processes that end while they are read.
+ */
+#include "user/test/test.h"
+
+#include <dirent.h>
+#include <pthread.h>
+
+static char text[65536];
+
+/* The whole of a file, NUL-terminated; its length, or -errno. */
+static long
+slurp(const char *path)
+{
+	size_t size = 0;
+	int fd = open(path, O_RDONLY);
+	ssize_t n;
+
+	if (fd < 0)
+		return -errno;
+	while ((n = read(fd, text + size, sizeof(text) - 1 - size)) > 0)
+		size += (size_t)n;
+	close(fd);
+	text[size] = '\0';
+	return n < 0 ? -errno : (long)size;
+}
+
+static const char *
+path_of(pid_t pid, const char *name)
+{
+	static char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
+	return path;
+}
+
+static pid_t
+sleeper(void)
+{
+	pid_t pid = ok(fork());
+
+	if (pid == 0) {
+		for (;;)
+			pause();
+	}
+	return pid;
+}
+
+static void
+end(pid_t pid)
+{
+	ok(kill(pid, SIGKILL));
+	check_eq(ok(waitpid(pid, NULL, 0)), pid);
+}
+
+static void
+self_is_the_caller(void)
+{
+	char link[32] = "";
+	int pid, ppid, pgrp;
+	char state;
+
+	ok(readlink("/proc/self", link, sizeof(link) - 1));
+	check_eq(atoi(link), getpid());
+	check(slurp("/proc/self/stat") > 0);
+	check_eq(sscanf(text, "%d (%*[^)]) %c %d %d", &pid, &state, &ppid, &pgrp), 4);
+	check(pid == getpid() && ppid == getppid() && pgrp == getpgrp() && state == 'R');
+	memset(link, 0, sizeof(link));
+	ok(readlink("/proc/thread-self", link, sizeof(link) - 1));
+	check(strstr(link, "/task/") != NULL);
+}
+
+static void
+stat_has_every_field(void)
+{
+	int fields = 1;
+
+	check(slurp("/proc/self/stat") > 0);
+	for (char *s = strrchr(text, ')'); *s; s++)
+		fields += *s == ' ';
+	check_eq(fields, 51); /* 52, of which the name may hold spaces */
+}
+
+static void
+maps_tell_of_a_mapping(void)
+{
+	char want[64];
+	void *m = ok(mmap(NULL, 3 * PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+
+	check(slurp("/proc/self/maps") > 0);
+	check(strstr(text, "[stack]") && strstr(text, "/test-procfs"));
+	ok(mprotect((char *)m + PAGE, PAGE, PROT_NONE));
+	check(slurp("/proc/self/maps") > 0);
+	snprintf(want, sizeof(want), "%08lx-%08lx ---p", (unsigned long)m + PAGE,
+		 (unsigned long)m + 2 * PAGE);
+	check(strstr(text, want) != NULL);
+}
+
+static void
+arguments_and_environment(void)
+{
+	long n = slurp("/proc/self/cmdline");
+
+	check(n > 0 && strstr(text, "test-procfs") && text[n - 1] == '\0');
+	check(slurp("/proc/self/environ") >= 0);
+	check(slurp("/proc/self/auxv") > 0 && slurp("/proc/self/statm") > 0);
+}
+
+static void
+descriptors_are_links(void)
+{
+	int fds[2], fd = ok(open("/proc/self/stat", O_RDONLY));
+	char path[64], link[64] = "";
+	struct stat a, b;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	ok(stat(path, &a));
+	ok(fstat(fd, &b));
+	check(a.st_ino == b.st_ino && a.st_dev == b.st_dev);
+	ok(pipe(fds));
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fds[1]);
+	ok(readlink(path, link, sizeof(link) - 1));
+	check(strncmp(link, "pipe:[", 6) == 0);
+	ok(lstat(path, &a));
+	check_eq(a.st_mode & 0777, 0300);
+	check_eq(write(ok(open(path, O_WRONLY)), "x", 1), 1);
+	check_eq(read(fds[0], link, 1), 1);
+	ok(close(fds[1]));
+	fails(readlink(path, link, sizeof(link)), ENOENT);
+}
+
+static void *
+named_thread(void *barrier)
+{
+	pthread_barrier_wait(barrier);
+	pthread_barrier_wait(barrier);
+	return NULL;
+}
+
+static void
+threads_have_names(void)
+{
+	pthread_barrier_t barrier;
+	pthread_t thread;
+	struct dirent *e;
+	char name[16];
+	int threads = 0;
+	DIR *dir;
+
+	pthread_barrier_init(&barrier, NULL, 2);
+	check_eq(pthread_create(&thread, NULL, named_thread, &barrier), 0);
+	pthread_barrier_wait(&barrier);
+	check_eq(pthread_setname_np(thread, "second"), 0);
+	check_eq(pthread_getname_np(thread, name, sizeof(name)), 0);
+	check(strcmp(name, "second") == 0);
+	check((dir = opendir("/proc/self/task")) != NULL);
+	while ((e = readdir(dir)))
+		threads += e->d_name[0] != '.';
+	check_eq(threads, 2);
+	closedir(dir);
+	check(slurp("/proc/self/status") > 0 && strstr(text, "Threads:\t2\n"));
+	pthread_barrier_wait(&barrier);
+	check_eq(pthread_join(thread, NULL), 0);
+}
+
+static void
+strangers_see_little(void)
+{
+	static const char *const hidden[] = { "maps", "environ", "auxv", "exe", "cwd", "fd", "fd/0" };
+	pid_t pid = sleeper();
+	char buf[64];
+
+	t_become(STUDENT);
+	for (size_t i = 0; i < sizeof(hidden) / sizeof(hidden[0]); i++) {
+		fails(open(path_of(pid, hidden[i]), O_RDONLY), EACCES);
+		if (strcmp(hidden[i], "exe") == 0)
+			fails(readlink(path_of(pid, hidden[i]), buf, sizeof(buf)), EACCES);
+	}
+	check(slurp(path_of(pid, "stat")) > 0 && slurp(path_of(pid, "status")) > 0);
+	check(slurp(path_of(pid, "cmdline")) > 0);
+	check(slurp("/proc/self/maps") > 0);
+	fails(open("/proc/sys/kernel/hostname", O_WRONLY), EACCES);
+}
+
+static void
+no_kernel_address_is_shown(void)
+{
+	static const char *const files[] = { "/proc/self/stat", "/proc/self/status", "/proc/self/maps",
+		"/proc/harden", "/proc/stat", "/proc/meminfo", "/proc/self/auxv", "/proc/cmdline" };
+
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+		check(slurp(files[i]) > 0);
+		check(!strstr(text, "ffff8") && !strstr(text, "ffffc9") && !strstr(text, "18446"
+			"683") && !strstr(text, "1844668"));
+	}
+}
+
+static void
+files_outlive_their_process(void)
+{
+	pid_t pid = sleeper();
+	int dir = ok(open(path_of(pid, "."), O_RDONLY | O_DIRECTORY));
+	int fd_dir = ok(open(path_of(pid, "fd"), O_RDONLY | O_DIRECTORY));
+	int task_dir = ok(open(path_of(pid, "task"), O_RDONLY | O_DIRECTORY));
+	char buf[512];
+
+	ok(kill(pid, SIGKILL));
+	siginfo_t info;
+	ok(waitid(P_PID, pid, &info, WEXITED | WNOWAIT));
+	/* A zombie: it has a state, but no memory and no files. */
+	check(slurp(path_of(pid, "stat")) > 0 && strstr(text, ") Z "));
+	check_eq(slurp(path_of(pid, "maps")), 0);
+	check_eq(slurp(path_of(pid, "cmdline")), 0);
+	fails(readlink(path_of(pid, "exe"), buf, sizeof(buf)), ENOENT);
+	check_eq(ok(waitpid(pid, NULL, 0)), pid);
+	fails(open(path_of(pid, "stat"), O_RDONLY), ENOENT);
+	check(openat(dir, "stat", O_RDONLY) < 0 && (errno == ESRCH || errno == ENOENT));
+	check(syscall(SYS_getdents64, fd_dir, buf, sizeof(buf)) >= 0 || errno == ENOENT);
+	check(syscall(SYS_getdents64, task_dir, buf, sizeof(buf)) >= 0 || errno == ENOENT);
+	fails(openat(fd_dir, "0", O_RDONLY), ENOENT);
+}
+
+/* Reads everything below a directory for as long as the clock says. */
+static void
+read_everything(const char *dir, int depth)
+{
+	DIR *d = opendir(dir);
+	struct dirent *e;
+	char path[512];
+
+	while (d && (e = readdir(d))) {
+		if (e->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof(path), "%s/%s", dir, e->d_name);
+		if (e->d_type == DT_DIR && depth < 4)
+			read_everything(path, depth + 1);
+		else if (e->d_type == DT_REG)
+			slurp(path);
+		else if (e->d_type == DT_LNK)
+			(void)!readlink(path, text, sizeof(text));
+	}
+	if (d)
+		closedir(d);
+}
+
+static void
+processes_end_while_they_are_read(void)
+{
+	long deadline = t_now() + 1500;
+	pid_t busy[3];
+
+	for (int i = 0; i < 3; i++) {
+		busy[i] = ok(fork());
+		while (busy[i] == 0) {
+			pid_t pid = fork();
+
+			if (pid == 0)
+				execl("/proc/self/exe", "test-procfs", "-l", "quiet", (char *)NULL);
+			if (pid > 0)
+				waitpid(pid, NULL, 0);
+		}
+	}
+	while (t_now() < deadline)
+		read_everything("/proc", 0);
+	for (int i = 0; i < 3; i++)
+		end(busy[i]);
+}
+
+static const struct test tests[] = {
+	TEST(self_is_the_caller),
+	TEST(stat_has_every_field),
+	TEST(maps_tell_of_a_mapping),
+	TEST(arguments_and_environment),
+	TEST(descriptors_are_links),
+	TEST(threads_have_names),
+	TEST(strangers_see_little),
+	TEST(no_kernel_address_is_shown),
+	TEST(files_outlive_their_process),
+	TEST(processes_end_while_they_are_read),
+	{ NULL, NULL },
+};
+
+int
+main(int argc, char **argv)
+{
+	if (argc == 3 && strcmp(argv[2], "quiet") == 0)
+		return 0; /* the one that processes_end_while_they_are_read starts */
+	return t_main(argc, argv, tests);
+}
