@@ -1,5 +1,5 @@
 /*
- * /dev/vuln: textbook bugs, one function a bug, for user/attack to exploit.  Never in a release build.
+ * /dev/vuln: textbook bugs, one function a bug, for user/attack to exploit.  Never in a release.
  *
  * Each call also has a legal use, which the attacks make first.
  */
@@ -47,7 +47,7 @@ places(uaddr_t arg)
 	};
 	extern char __text_start[];
 
-	p.victim_alias = (uint64_t)phys_to_virt(PADDR(p.victim - (uint64_t)__text_start + text.base.v));
+	p.victim_alias = p.victim - (uint64_t)__text_start + (uint64_t)phys_to_virt(text.base);
 	return put_user(arg, &p);
 }
 

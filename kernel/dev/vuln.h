@@ -1,5 +1,5 @@
 /*
- * What /dev/vuln understands; user/attack includes it too.  The numbers are Linux's _IOWR('V', ...).
+ * What /dev/vuln understands; user/attack includes it too.  Numbers are made as Linux's _IOWR does.
  */
 #pragma once
 

@@ -1,5 +1,6 @@
 /*
- * The proc file system: inodes made from tables when a path leads to them, gone with their last user.
+ * The proc file system: inodes made from tables when a path leads to them, gone with their last
+ * user.
  */
 #include "kernel/fs/procfs.h"
 #include "kernel/errno.h"
@@ -51,7 +52,7 @@ node_destroy(struct inode *inode)
 	kfree(n);
 }
 
-/* Descriptors and threads come and go, and a process may change its owner: their names do not hold. */
+/* Descriptors and threads come and go, a process may change its owner: such names do not hold. */
 static bool
 node_stale(struct inode *inode)
 {
@@ -241,7 +242,8 @@ life_of(struct process *p)
 }
 
 /*
- * Who was allowed to look into a process when he opened the file is not for what it has executed since:
+ * Who was allowed to look into a process when he opened the file is not for what it has executed
+ * since:
  * that has no text.
  */
 static int

@@ -72,7 +72,7 @@ take_files(struct process *p)
 	return files;
 }
 
-/* The thread that n is about, or the process's first one; process_lock is held.  NULL: it is gone. */
+/* The thread that n is about, or the process's first one; process_lock is held.  NULL: gone. */
 static struct thread *
 thread_of(const struct proc_node *n)
 {
@@ -95,7 +95,8 @@ thread_of(const struct proc_node *n)
 struct snapshot {
 	char name[THREAD_NAME_LEN];
 	char state;
-	int id, tgid, ppid, pgid, sid, tty_pgrp, nthreads, nice, cpu, exit_signal, exit_code, policy;
+	int id, tgid, ppid, pgid, sid, tty_pgrp, nthreads;
+	int nice, cpu, exit_signal, exit_code, policy;
 	uint32_t tty;
 	uint64_t utime, stime, child_utime, child_stime, start;
 	uint64_t min_flt, maj_flt, child_min_flt, child_maj_flt, nvcsw, nivcsw, affinity;
@@ -220,11 +221,12 @@ stat_show(struct text *t, const struct proc_node *n)
 	text_printf(t, "%d (%s) %c %d %d %d %u %d 0 %lu %lu %lu %lu %llu %llu %llu %llu ", s.id,
 		    s.name, s.state, s.ppid, s.pgid, s.sid, s.tty, s.tty_pgrp, s.min_flt,
 		    s.child_min_flt, s.maj_flt, s.child_maj_flt, s.utime / NS_PER_TICK,
-		    s.stime / NS_PER_TICK, s.child_utime / NS_PER_TICK, s.child_stime / NS_PER_TICK);
+		    s.stime / NS_PER_TICK, s.child_utime / NS_PER_TICK,
+		    s.child_stime / NS_PER_TICK);
 	text_printf(t, "%d %d %d 0 %llu %lu %lu %lu ", 20 + s.nice, s.nice, s.nthreads,
 		    s.start / NS_PER_TICK, use.total * PAGE_SIZE, use.rss,
 		    READ_ONCE(n->process->rlimit[RLIMIT_RSS].cur));
-	/* Where things are in memory is the owner's business; stack and instruction pointers nobody's. */
+	/* Where things are is the owner's business; stack and instruction pointers nobody's. */
 	if (vm && full)
 		text_printf(t, "%lu %lu %lu 0 0 ", vm->start_code, vm->end_code, vm->stack_top);
 	else
@@ -287,8 +289,9 @@ print_identity(struct text *t, struct process *p)
 	if (p->fs)
 		umask = p->fs->umask;
 	spin_unlock(&p->lock);
-	text_printf(t, "Uid:\t%u\t%u\t%u\t%u\nGid:\t%u\t%u\t%u\t%u\nUmask:\t%04o\nGroups:\t", c->uid,
-		    c->euid, c->suid, c->fsuid, c->gid, c->egid, c->sgid, c->fsgid, umask);
+	text_printf(t, "Uid:\t%u\t%u\t%u\t%u\nGid:\t%u\t%u\t%u\t%u\n", c->uid, c->euid, c->suid,
+		    c->fsuid, c->gid, c->egid, c->sgid, c->fsgid);
+	text_printf(t, "Umask:\t%04o\nGroups:\t", umask);
 	for (unsigned i = 0; i < c->ngroups; i++)
 		text_printf(t, "%u ", c->groups[i]);
 	text_printf(t, "\n");
@@ -319,9 +322,9 @@ status_show(struct text *t, const struct proc_node *n)
 		print_memory(t, vm);
 		vm_put(vm);
 	}
-	text_printf(t, "Threads:\t%d\nSigQ:\t%u/%lu\nSigPnd:\t%016lx\nShdPnd:\t%016lx\n", s.nthreads,
-		    s.queued, READ_ONCE(p->rlimit[RLIMIT_SIGPENDING].cur), s.pending,
-		    s.shared_pending);
+	text_printf(t, "Threads:\t%d\nSigQ:\t%u/%lu\n", s.nthreads, s.queued,
+		    READ_ONCE(p->rlimit[RLIMIT_SIGPENDING].cur));
+	text_printf(t, "SigPnd:\t%016lx\nShdPnd:\t%016lx\n", s.pending, s.shared_pending);
 	text_printf(t, "SigBlk:\t%016lx\nSigIgn:\t%016lx\nSigCgt:\t%016lx\nNoNewPrivs:\t%d\n",
 		    s.blocked, s.ignored, s.caught, p->no_new_privs);
 	text_printf(t, "Seccomp:\t0\nCpus_allowed:\t%lx\n", s.affinity & cpus_online);

@@ -11,7 +11,7 @@
 struct attack {
 	const char *name;
 	const char *what;
-	/* The mitigations that all must be off for it to win, by architecture.  No more than needed. */
+	/* The mitigations that all must be off for it to win; no more than needed. */
 	const char *needs_off_x86_64;
 	void (*run)(void);
 };

@@ -13,7 +13,8 @@
 #include <unistd.h>
 
 static const struct attack *const attacks[] = {
-	&nx, &wp, &wp_cow, &wx, &wx_data, &null_guard, &null_object, &stack_guard, &smep, &smap, &umip,
+	&nx, &wp, &wp_cow, &wx, &wx_data, &null_guard, &null_object, &stack_guard,
+	&smep, &smap, &umip,
 };
 #define ATTACKS (sizeof(attacks) / sizeof(attacks[0]))
 
@@ -105,8 +106,8 @@ static void
 list(void)
 {
 	for (size_t i = 0; i < ATTACKS; i++)
-		printf("%-12s %s\n%12s wins with harden=-%s\n", attacks[i]->name, attacks[i]->what, "",
-		       attacks[i]->needs_off_x86_64);
+		printf("%-12s %s\n%12s needs off: %s\n", attacks[i]->name, attacks[i]->what,
+		       "", attacks[i]->needs_off_x86_64);
 }
 
 int

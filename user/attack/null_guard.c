@@ -1,6 +1,6 @@
 /*
- * NULL is an address.  Where the attacker may map page 0, a forgotten check of the kernel's leads to
- * code (null-guard) or to an object (null-object) that the attacker has put there.
+ * NULL is an address.  Where the attacker may map page 0, a forgotten check of the kernel's leads
+ * to code (null-guard) or to an object (null-object) that the attacker has put there.
  */
 #include "user/attack/attack.h"
 

@@ -13,7 +13,9 @@ run_patch(void)
 {
 	struct vuln_places places = vuln_places();
 	/* mov $RESULT, %eax; ret; two bytes of padding */
-	static const uint8_t patch[8] = { 0xb8, RESULT & 0xff, RESULT >> 8, 0, 0, 0xc3, 0x90, 0x90 };
+	static const uint8_t patch[8] = {
+		0xb8, RESULT & 0xff, RESULT >> 8, 0, 0, 0xc3, 0x90, 0x90,
+	};
 	uint64_t code;
 
 	step("legal: the kernel's function is called, its text read by both addresses");

@@ -1,6 +1,7 @@
 /*
  * A workload to look at: forks, programs, threads, signals, mappings, and user mode with the
- * alignment-check flag set. It goes on until it is killed, or for as many rounds as its argument says.
+ * alignment-check flag set. It goes on until it is killed, or for as many rounds as its argument
+ * says.
  */
 #define _GNU_SOURCE
 #include <pthread.h>

@@ -166,7 +166,9 @@ threads_have_names(void)
 static void
 strangers_see_little(void)
 {
-	static const char *const hidden[] = { "maps", "environ", "auxv", "exe", "cwd", "fd", "fd/0" };
+	static const char *const hidden[] = {
+		"maps", "environ", "auxv", "exe", "cwd", "fd", "fd/0",
+	};
 	pid_t pid = sleeper();
 	char buf[64];
 
@@ -185,8 +187,10 @@ strangers_see_little(void)
 static void
 no_kernel_address_is_shown(void)
 {
-	static const char *const files[] = { "/proc/self/stat", "/proc/self/status", "/proc/self/maps",
-		"/proc/harden", "/proc/stat", "/proc/meminfo", "/proc/self/auxv", "/proc/cmdline" };
+	static const char *const files[] = {
+		"/proc/self/stat", "/proc/self/status", "/proc/self/maps", "/proc/harden",
+		"/proc/stat", "/proc/meminfo", "/proc/self/auxv", "/proc/cmdline",
+	};
 
 	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
 		check(slurp(files[i]) > 0);
