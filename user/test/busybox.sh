@@ -399,7 +399,7 @@ sleep 55 & is_running $! sleep; sleep 56 & is_running $! sleep; killall sleep; w
 section "job control"
 cat >jobs.sh <<'EOF'
 set -m
-sleep 0.2 & 
+sleep 1 &
 jobs | sed 's/  */ /g'
 wait; jobs
 sleep 60 & kill -STOP %1; i=0
