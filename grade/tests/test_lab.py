@@ -1,0 +1,237 @@
+"""The labs' machinery: cutting by name, starters, what a bad submission gets, one seed and one report."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from grade.lab import main
+from grade.labs import report, tree
+from grade.labs.cut import CutError, Item, cut, find, parse_cut, read_stubs, restore, sections
+from grade.labs.grading import grade
+from grade.labs.prove import apply_patch, named_checks
+from grade.labs.sandbox import SandboxError, choose
+from grade.labs.spec import READING_MAX, Lab, SpecError, all_labs, lab_named, load, reading_lines
+from grade.labs.workshop import SubmissionError, Workshop, first_error
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+LABS = all_labs(ROOT)
+SOURCE = """/* The room.  More of it. */
+#include "x.h"
+
+#define SIZE 4 /* so */
+
+struct box {
+	int a;
+};
+
+static int count;
+
+static int helper(int x);
+
+/* Adds. */
+static int
+helper(int x)
+{
+	if (x) {
+		return count;
+	}
+	return x + SIZE;
+}
+
+int
+public_one(int a,
+	   int b)
+{
+	return helper(a) + b;
+}
+"""
+
+
+# ---- cutting ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "first", "last"), [
+    ("helper", "/* Adds. */", "}"), ("public_one", "int", "}"), ("struct=box", "struct box {", "};"),
+    ("var=count", "static int count;", "static int count;"), ("macro=SIZE", "#define SIZE", "so */"),
+    ("@head", "/* The room.", "of it. */"), ("*", "/* The room.", "}")])
+def test_a_definition_is_found_by_name_with_its_comment(name: str, first: str, last: str) -> None:
+    span = find(SOURCE, Item("a.c", name))
+    text = SOURCE[span.start:span.end].rstrip("\n")
+    assert text.startswith(first) and text.endswith(last)
+
+
+def test_an_assembly_function_is_found_by_its_macros() -> None:
+    text = "/* head */\n\n/* Says so. */\nFUNC(a)\n\tret\nEND(a)\n\nFUNC(ab)\n\tret\nEND(ab)\n"
+    span = find(text, Item("x.S", "a"))
+    assert text[span.start:span.end] == "/* Says so. */\nFUNC(a)\n\tret\nEND(a)\n"
+
+
+@pytest.mark.parametrize("name", ["help", "missing", "var=absent", "struct=bo", "odd=x"])
+def test_a_missing_name_fails_loudly(name: str) -> None:
+    with pytest.raises(CutError, match=re.escape(name.rpartition("=")[2])):
+        find(SOURCE, Item("a.c", name))
+
+
+def test_a_malformed_cut_file_names_its_line() -> None:
+    with pytest.raises(CutError, match="cut:2"):
+        parse_cut("a.c: x\nnonsense\n")
+    with pytest.raises(CutError, match="twice"):
+        parse_cut("a.c: x\na.c: x\n")
+    with pytest.raises(CutError, match="two sections"):
+        sections("/* ==== a ==== */\n/* ==== a ==== */\n", "stubs.c")
+
+
+def test_cut_and_restore_are_inverse_and_a_stub_must_exist(tmp_path: Path) -> None:
+    (tmp_path / "a.c").write_text(SOURCE)
+    stubs = {"a.c": "/* Another room. */\n\n/* To do. */\nstatic int\nhelper(int x)\n{\n\treturn x;\n}\n"}
+    items = parse_cut("a.c: @head helper  # both\n")
+    starter = cut(tmp_path, items, stubs)
+    assert "return count" not in starter["a.c"] and "/* Another room. */\n#include" in starter["a.c"]
+    assert restore(starter, tmp_path, items) == {"a.c": SOURCE}
+    with pytest.raises(CutError, match="stubs: .*public_one"):
+        cut(tmp_path, parse_cut("a.c: public_one"), stubs)
+
+
+@pytest.mark.parametrize("lab", LABS, ids=lambda lab: lab.folder.name)
+def test_every_lab_is_cut_and_restored_byte_for_byte(lab: Lab) -> None:
+    items = parse_cut((lab.folder / "cut").read_text())
+    starter = cut(ROOT, items, read_stubs(lab.folder))
+    for path, text in restore(starter, ROOT, items).items():
+        assert text.encode() == (ROOT / path).read_bytes()
+        assert starter[path] != text
+
+
+# ---- labs and starters --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lab", LABS, ids=lambda lab: lab.folder.name)
+def test_a_starter_holds_no_line_of_any_solution(lab: Lab, tmp_path: Path) -> None:
+    dest = tmp_path / "starter"
+    tree.make_starter(ROOT, lab, dest)
+    assert tree.leaks(ROOT, lab, dest) == []
+    assert (dest / ".lab").read_text() == f"{lab.name}\n"
+    assert not any((dest / "labs" / lab.folder.name / name).exists() for name in tree.PRIVATE)
+    # The search can find: a solution's line that somebody left behind is one.
+    shutil.copyfile(ROOT / lab.editable[0], dest / "left-behind.txt")
+    assert tree.leaks(ROOT, lab, dest)
+
+
+@pytest.mark.parametrize("lab", LABS, ids=lambda lab: lab.folder.name)
+def test_a_labs_promises_to_the_student_hold(lab: Lab) -> None:
+    assert sum(n for _, n in reading_lines(lab, ROOT)) <= READING_MAX
+    assert (ROOT / "handouts" / f"{lab.folder.name}.md").is_file()
+    assert len(lab.checks) >= 6 and len(list((lab.folder / "mutants").glob("*.patch"))) >= 8
+
+
+@pytest.mark.parametrize("lab", LABS, ids=lambda lab: lab.folder.name)
+def test_every_mutant_applies_and_names_what_it_loses(lab: Lab, tmp_path: Path) -> None:
+    solution = {name: (ROOT / name).read_bytes() for name in lab.editable}
+    for patch in sorted((lab.folder / "mutants").glob("*.patch")):
+        assert named_checks(patch, lab)
+        assert apply_patch(solution, patch, tmp_path) != solution
+
+
+def test_a_starter_is_never_written_over_something(tmp_path: Path) -> None:
+    (tmp_path / "mine").touch()
+    assert main(["lab", "stack-guard", str(tmp_path)]) == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize(("old", "new", "complaint"), [
+    ('name = "stack-guard"\n', "", "name is missing"), ("hours = 6 ", "hours = '6' ", "wrong type"),
+    ("points = 15", "points = 95", "%"), ("points = 15", "points = ", "line"), ('"arch/x86_64/trap.c"', '"../x"', "leaves"),
+    ('name = "nothing-leaks"', 'name = "overflow-again"', "twice")])
+def test_a_bad_lab_toml_is_explained(tmp_path: Path, old: str, new: str, complaint: str) -> None:
+    text = (lab_named(ROOT, "stack-guard").folder / "lab.toml").read_text()
+    assert old in text
+    (tmp_path / "lab.toml").write_text(text.replace(old, new, 1))
+    with pytest.raises(SpecError, match=complaint):
+        load(tmp_path)
+
+
+def test_a_lab_has_three_names_and_an_unknown_one_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert {lab_named(ROOT, n).name for n in ("stack-guard", "01-stack-guard", "01")} == {"stack-guard"}
+    assert main(["grade", "no-such-lab"]) == 1
+    assert "01-stack-guard" in capsys.readouterr().err
+
+
+def test_a_lab_whose_cut_names_nothing_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(CutError, match="no such file"):
+        cut(tmp_path, [Item("gone.c", "x")], {})
+
+
+# ---- submissions --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def workshop() -> Iterator[Workshop]:
+    """The first lab's workshop, its base built."""
+    try:
+        sandbox = choose(trust=True)
+        with Workshop(ROOT, lab_named(ROOT, "stack-guard"), sandbox) as made:
+            yield made
+    except SandboxError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.timeout(900)
+def test_the_same_seed_gives_the_same_report(workshop: Workshop, tmp_path: Path) -> None:
+    answer = workshop.take(ROOT)
+    data = [report.as_dict(grade(workshop, answer, 5, f"again-{i}")) for i in range(2)]
+    for i, one in enumerate(data):
+        report.write(one, tmp_path / str(i))
+    assert data[0]["score"] == data[0]["max"], report.terminal(data[0])
+    for name in ("report.json", "report.html", "report.xml"):
+        assert (tmp_path / "0" / name).read_bytes() == (tmp_path / "1" / name).read_bytes()
+    assert report.terminal(data[0]) == report.terminal(json.loads((tmp_path / "1" / "report.json").read_text()))
+
+
+@pytest.mark.timeout(900)
+def test_a_submission_that_lacks_a_file_or_does_not_compile_is_told_why(workshop: Workshop, tmp_path: Path) -> None:
+    with pytest.raises(SubmissionError, match="stack_guard.c is not there"):
+        workshop.take(tmp_path)
+    answer = workshop.take(ROOT)
+    broken = answer | {"kernel/harden/stack_guard.c": b"int\nmain(void)\n{\n\treturn undeclared;\n}\n"}
+    data = report.as_dict(grade(workshop, broken, 1, "broken"))
+    assert data["score"] == 0 and data["problem"] == "does not compile"
+    assert "stack_guard.c" in data["problem_text"] and "error" in data["problem_text"]
+    assert "does not compile" in report.terminal(data)
+
+
+def test_a_submission_may_not_point_elsewhere(workshop: Workshop, tmp_path: Path) -> None:
+    for name in workshop.lab.editable:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, tmp_path / name)
+    target = tmp_path / workshop.lab.editable[0]
+    target.unlink()
+    target.symlink_to("/etc/shadow")
+    with pytest.raises(SubmissionError, match="symbolic link"):
+        workshop.take(tmp_path)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("what", "code"), [
+    ("hangs", "for (;;)\n\t\t;"),
+    ("prints what a good kernel would", 'kprintf("oops: stack-guard: the kernel stack of thread 9 \\"x\\" overflowed\\n");'
+                                        "\n\tpanic(\"init: /bin/lab-stack-guard exited with 0\");")])
+def test_a_kernel_that_hangs_or_pretends_scores_nothing(workshop: Workshop, what: str, code: str) -> None:
+    answer = workshop.take(ROOT)
+    name = "arch/x86_64/trap.c"
+    text = answer[name].decode()
+    answer[name] = text.replace("x86_cpu_stacks(this_cpu());", code, 1).encode()
+    assert answer[name].decode() != text
+    result = grade(workshop, answer, 1, f"bad-{what.split()[0]}")
+    assert result.score == 0 and not result.problem and not any(c.passed for c in result.checks)
+
+
+def test_the_first_error_of_a_build_is_found() -> None:
+    text = "  CC a\na.c: In function 'f':\na.c:3:2: error: no\n    3 | x\n  CC b\nmake: *** Error 1\n"
+    assert first_error(text).startswith("a.c: In function 'f':\na.c:3:2: error: no")
+    assert first_error("") == "make failed and said nothing"
