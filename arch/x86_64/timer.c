@@ -38,44 +38,63 @@ x86_delay(uint64_t us)
 		arch_relax();
 }
 
-/* One run of the PIT; returns TSC cycles and timer ticks that passed in CALIBRATION_MS. */
-static void
-calibrate_once(uint64_t *cycles, uint64_t *ticks)
-{
-	uint64_t count = PIT_HZ * CALIBRATION_MS / 1000, start, lapic_start;
+struct sample {
+	uint64_t cycles;
+	uint32_t lapic;
+	uint32_t pit; /* counts down */
+};
 
-	x86_out8(PIT_GATE, (x86_in8(PIT_GATE) & ~0x02) | 0x01); /* speaker off, gate on */
-	x86_out8(PIT_COMMAND, 0xb0);	/* channel 2, both bytes, mode 0 */
-	x86_out8(PIT_CHANNEL2, (uint8_t)count);
-	x86_lapic_write(LAPIC_TIMER_INITIAL, UINT32_MAX);
-	x86_out8(PIT_CHANNEL2, (uint8_t)(count >> 8)); /* counting starts */
-	start = arch_cycles();
-	lapic_start = x86_lapic_read(LAPIC_TIMER_CURRENT);
-	while (!(x86_in8(PIT_GATE) & 0x20))
-		;
-	*cycles = arch_cycles() - start;
-	*ticks = lapic_start - x86_lapic_read(LAPIC_TIMER_CURRENT);
-	x86_lapic_write(LAPIC_TIMER_INITIAL, 0);
+/*
+ * One look at the three clocks.  A host that is busy stops this CPU between two reads, for longer than
+ * the whole calibration: of several looks the quickest counts.
+ */
+static struct sample
+look(void)
+{
+	struct sample best = {0};
+	uint64_t quickest = UINT64_MAX;
+
+	for (unsigned i = 0; i < 8; i++) {
+		uint64_t before = arch_cycles(), took;
+		uint32_t ticks = x86_lapic_read(LAPIC_TIMER_CURRENT), low;
+
+		x86_out8(PIT_COMMAND, 0x80); /* hold the count of channel 2 until it is read */
+		low = x86_in8(PIT_CHANNEL2);
+		low |= (uint32_t)x86_in8(PIT_CHANNEL2) << 8;
+		took = arch_cycles() - before;
+		if (took < quickest) {
+			quickest = took;
+			best = (struct sample){before, ticks, low};
+		}
+	}
+	return best;
 }
 
 void
 x86_timer_calibrate(void)
 {
-	/* All fit 64 bits when shifted: the calibration takes a few million ns. */
-	uint64_t cycles = UINT64_MAX, ticks = UINT64_MAX, ns = CALIBRATION_MS * NSEC_PER_MSEC;
+	struct sample a, b;
+	uint64_t ns;
 
 	x86_lapic_write(LAPIC_TIMER_DIVIDE, 0xb); /* by 1 */
 	x86_lapic_write(LAPIC_TIMER_LVT, LVT_MASKED | VEC_TIMER);
-	/* A host that is busy makes a run too long, never too short: the shortest is the best. */
-	for (unsigned i = 0; i < 2; i++) {
-		uint64_t c, t;
-
-		calibrate_once(&c, &t);
-		cycles = MIN(cycles, c);
-		ticks = MIN(ticks, t);
-	}
-	tsc_mult = (ns << 32) / cycles;
-	lapic_mult = (ticks << 32) / ns;
+	x86_out8(PIT_GATE, (x86_in8(PIT_GATE) & ~0x02) | 0x01); /* speaker off, gate on */
+	do {
+		x86_lapic_write(LAPIC_TIMER_INITIAL, UINT32_MAX);
+		x86_out8(PIT_COMMAND, 0xb0); /* channel 2, both bytes, mode 0: the output rises at 0 */
+		x86_out8(PIT_CHANNEL2, 0xff);
+		x86_out8(PIT_CHANNEL2, 0xff);
+		a = look();
+		do
+			b = look();
+		while (a.pit - b.pit < PIT_HZ * CALIBRATION_MS / 1000 &&
+		       !(x86_in8(PIT_GATE) & 0x20));
+	} while (x86_in8(PIT_GATE) & 0x20); /* it was that long: the count has begun anew */
+	x86_lapic_write(LAPIC_TIMER_INITIAL, 0);
+	ns = (a.pit - b.pit) * NSEC_PER_SEC / PIT_HZ;
+	/* All fit 64 bits when shifted: the PIT's 16 bits last 55 ms. */
+	tsc_mult = (ns << 32) / (b.cycles - a.cycles);
+	lapic_mult = ((uint64_t)(a.lapic - b.lapic) << 32) / ns;
 	tsc_base = arch_cycles();
 }
 

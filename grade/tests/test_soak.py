@@ -209,7 +209,7 @@ def test_no_kernel_stack_is_used_below_its_upper_half(boot: Boot, kernel_of: Ker
     kernel = stop_at_rest(m, kernel_of)
     slots, size = image.sym("slots"), image.sizeof("struct slot")
     painted = []
-    for i in range(kernel.member(image.sym("fresh"), "struct slot", "next")):
+    for i in range(kernel.i32(image.sym("fresh"))):
         base = image_stack(kernel, i)
         used = kernel.member(slots + i * size, "struct slot", "used")
         try:
