@@ -50,7 +50,11 @@ vm_put(struct vm *vm)
 		struct vma *a = vm->areas[i];
 
 		vm_zap(&batch, a->start, a->end);
-		cond_resched();
+		/* No frame is kept over a sleep: others may be short of memory. */
+		if (unlikely(READ_ONCE(current->work) & WORK_RESCHED)) {
+			tlb_batch_flush(&batch);
+			schedule();
+		}
 	}
 	tlb_batch_flush(&batch);
 	assert(vm->rss == 0);
