@@ -15,6 +15,18 @@
 static uint64_t chosen_at; /* [vm_all_lock] when the last victim was chosen */
 
 /*
+ * What the death of vm's users is worth.  Private pages come back for sure, file pages only if nobody
+ * else has them: most are of the program, and stay.
+ */
+static uint64_t
+worth(const struct vm *vm)
+{
+	uint64_t rss = READ_ONCE(vm->rss), file = READ_ONCE(vm->rss_file);
+
+	return rss + 3 * (rss - MIN(file, rss));
+}
+
+/*
  * The largest address space but `spared`, marked as dying; NULL if there is none, or (*busy) if an
  * earlier victim has not gone yet.  A value to compare with only: it may go away at any time.
  */
@@ -22,15 +34,15 @@ static const struct vm *
 choose_victim(const struct vm *spared, uint64_t now, uint64_t *rss, bool *busy)
 {
 	struct vm *found = NULL, *vm;
+	uint64_t most = 0;
 
-	*rss = 0;
 	*busy = false;
 	spin_lock(&vm_all_lock);
 	list_for_each(vm, &vm_all, all) {
 		if (vm->dying) {
 			*busy |= now - chosen_at < PATIENCE_NS;
-		} else if (vm != spared && READ_ONCE(vm->rss) > *rss) {
-			*rss = READ_ONCE(vm->rss);
+		} else if (vm != spared && worth(vm) > most) {
+			most = worth(vm);
 			found = vm;
 		}
 	}
@@ -39,6 +51,7 @@ choose_victim(const struct vm *spared, uint64_t now, uint64_t *rss, bool *busy)
 	if (found != NULL) {
 		found->dying = true;
 		chosen_at = now;
+		*rss = READ_ONCE(found->rss);
 	}
 	spin_unlock(&vm_all_lock);
 	return found;
@@ -89,7 +102,7 @@ oom_kill(void)
 {
 	static struct wait_queue never = WAIT_QUEUE_INIT(never);
 	struct waiter w = {.link = LIST_INIT(w.link)};
-	uint64_t now = clock_monotonic(), rss;
+	uint64_t now = clock_monotonic(), rss = 0;
 	const struct vm *spared, *victim;
 	bool busy;
 
