@@ -64,7 +64,8 @@ CFLAGS_KERNEL := -std=gnu11 -O2 -g -ffreestanding -nostdinc \
 	-fno-asynchronous-unwind-tables -fno-unwind-tables -Wframe-larger-than=2048 \
 	-Wall -Wextra -Wmissing-prototypes -Wshadow -Wvla -Wformat=2 -Werror
 CFLAGS_x86_64 := -m64 -mno-red-zone -mgeneral-regs-only -mcmodel=small -fcf-protection=none
-CFLAGS_aarch64 := -mgeneral-regs-only -mcmodel=small
+CFLAGS_aarch64 := -march=armv8-a -mgeneral-regs-only -mcmodel=small -mno-outline-atomics \
+	-mbranch-protection=none
 # What only one compiler knows. (clang's own assembler would read offsets.c's marker lines.)
 CFLAGS_gcc := -fno-ipa-icf
 # Before clang 16 zeroed locals must be asked for twice.
@@ -140,9 +141,12 @@ $(B)/rampart.sym: $(B)/rampart.pass1 $(B)/ksyms.o
 	$(Q)$(NM) -n $@ | $(PYTHON) -m grade.ksyms | cmp - $(B)/ksyms.S || \
 		{ echo "$@: text symbols moved between the two links" >&2; rm -f $@; exit 1; }
 
+# What -kernel takes: an ELF file, or the bare image that begins with Linux's header.
+IMAGE_x86_64 := --strip-debug
+IMAGE_aarch64 := -O binary
 $(B)/rampart: $(B)/rampart.sym
-	$(say) STRIP $@
-	$(Q)$(STRIP) --strip-debug -o $@ $<
+	$(say) IMAGE $@
+	$(Q)$(OBJCOPY) $(IMAGE_$(ARCH)) $< $@
 
 -include $(KOBJ:.o=.d) $(B)/offsets.s.d
 

@@ -46,6 +46,7 @@ struct boot_info {
 	struct boot_range ram[64]; /* usable, the kernel image and the initramfs not excluded */
 	unsigned nram;
 	struct boot_range initrd; /* size 0: none */
+	uint8_t seed[64];	  /* random bytes, as many as it gave */
 };
 extern struct boot_info boot_info;
 
@@ -216,6 +217,16 @@ must_use int arch_sigreturn(struct trapframe *tf);
 
 /* Bytes of user stack that one signal frame takes at most: AT_MINSIGSTKSZ. */
 uint64_t arch_signal_frame_size(void);
+/*
+ * Code that signal handlers return to when the program brings none of its own (vm.user_code is where
+ * the process has it).  Its size in bytes, at most a page; 0: this ABI's programs always do.
+ */
+size_t arch_user_code(const void **code);
+
+/* ---- Programs --------------------------------------------------------------------------------- */
+/* What the processor and the kernel offer to user mode, in Linux's bits: AT_HWCAP and AT_HWCAP2. */
+uint64_t arch_hwcap(void);
+uint64_t arch_hwcap2(void);
 
 /* ---- Entropy ---------------------------------------------------------------------------------- */
 /* 64 bits from the processor's generator.  False if it has none or it failed. */

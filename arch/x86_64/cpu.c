@@ -69,6 +69,7 @@ x86_cpu_init(struct cpu *c)
 	x86_fpu_cpu_init();
 }
 
+/* CPUID 1 EDX */
 uint64_t
 arch_hwcap(void)
 {

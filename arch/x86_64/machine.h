@@ -320,10 +320,6 @@ tf_frame_pointer(const struct trapframe *tf)
 	return tf->rbp;
 }
 
-/* CPUID 1 EDX, for AT_HWCAP. */
-uint64_t arch_hwcap(void);
-uint64_t arch_hwcap2(void);
-
 /* ---- Translation tables ---------------------------------------------------------------------- */
 
 struct arch_pt {

@@ -167,6 +167,7 @@ zero_part(struct inode *inode, uint64_t from, uint64_t to)
 	if (!p)
 		return;
 	memset((char *)page_addr(p) + (from & PAGE_MASK), 0, to - from);
+	page_written(p);
 	page_put(p);
 }
 
@@ -299,6 +300,7 @@ write_locked(struct inode *inode, struct uio *u, uint64_t *pos)
 		if (err)
 			break;
 		moved = uio_read_from(u, (char *)page_addr(p) + in_page, n);
+		page_written(p);
 		page_put(p);
 		if (moved < 0) {
 			err = moved;
@@ -484,9 +486,8 @@ shmem_init_inode(struct inode *inode)
 
 /* ---- Files without names ---- */
 
-/* A regular file of the internal mount, open for reading and writing. */
-static int
-nameless_file(const char *name, uint64_t size, struct file **out)
+int
+shmem_nameless_file(const char *name, uint64_t size, struct file **out)
 {
 	struct path p = {internal_mount, NULL};
 	struct inode *inode;
@@ -512,7 +513,7 @@ shmem_file_create(uint64_t size, struct file **out)
 {
 	if (size > MAX_FILE_SIZE)
 		return -EINVAL;
-	return nameless_file("/dev/zero (deleted)", size, out);
+	return shmem_nameless_file("/dev/zero (deleted)", size, out);
 }
 
 int
@@ -522,7 +523,7 @@ memfd_create_file(const char *name, bool sealable, struct file **out)
 	int err;
 
 	snprintf(shown, sizeof(shown), "/memfd:%s (deleted)", name);
-	err = nameless_file(shown, 0, out);
+	err = shmem_nameless_file(shown, 0, out);
 	if (!err && sealable)
 		((struct content *)(*out)->inode->data)->seals = 0;
 	return err;

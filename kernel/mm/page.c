@@ -16,6 +16,7 @@
 
 struct page *pages;
 uint64_t page_count;
+static uint64_t first_frame ro_after_init; /* that pages covers */
 
 #define CACHE_MAX   64 /* frames that a CPU's cache holds at most */
 #define CACHE_BATCH 16 /* frames moved between a cache and the buddy allocator at once */
@@ -157,7 +158,7 @@ buddy_free(struct page *p, unsigned order)
 		uint64_t other = frame ^ (1ul << order);
 		struct page *b = &pages[other];
 
-		if (other >= page_count || b->flags != FLAG_IN_BUDDY || b->type != PAGE_FREE ||
+		if (other < first_frame || other >= page_count || b->flags != FLAG_IN_BUDDY || b->type != PAGE_FREE ||
 		    b->order != order)
 			break;
 		buddy_remove(b);
@@ -215,11 +216,15 @@ page_init(void)
 {
 	const struct boot_range *r = &boot_info.ram[boot_info.nram - 1];
 	uint64_t frames = (r->base.v + r->size) >> PAGE_SHIFT;
-	size_t bytes = frames * sizeof(struct page);
+	size_t bytes;
 
 	for (unsigned i = 0; i <= PAGE_MAX_ORDER; i++)
 		list_init(&free_lists[i]);
+	/* RAM may begin far above 0: there are no structures for what is below. */
+	first_frame = boot_info.ram[0].base.v >> PAGE_SHIFT;
+	bytes = (frames - first_frame) * sizeof(struct page);
 	pages = phys_to_virt(page_alloc_early(ALIGN_UP(bytes, PAGE_SIZE) >> PAGE_SHIFT));
+	pages -= first_frame;
 	page_count = frames;
 
 	for (unsigned i = 0; i < boot_info.nram; i++) {

@@ -30,7 +30,13 @@ struct page {
 	uint64_t private[2]; /* the owner's: slab's, or page cache's inode and index */
 };
 
-extern struct page *pages; /* indexed by frame number */
+/*
+ * page.flags of PAGE_ANON and PAGE_FILE.  FETCHABLE is the architecture's: instruction caches know what
+ * the frame holds now.
+ */
+#define PAGE_FETCHABLE BIT(15)
+
+extern struct page *pages; /* indexed by frame number; only from the first frame of RAM on */
 extern uint64_t page_count; /* frames that `pages` covers */
 
 /* Builds `pages` from boot_info; then page_alloc works. */
@@ -68,6 +74,14 @@ static inline paddr_t
 page_paddr(const struct page *p)
 {
 	return PADDR((uint64_t)(p - pages) << PAGE_SHIFT);
+}
+
+/* The kernel has written to a frame that user mode may have executed before. */
+static inline void
+page_written(struct page *p)
+{
+	if (unlikely(READ_ONCE(p->flags) & PAGE_FETCHABLE))
+		__atomic_fetch_and(&p->flags, (uint16_t)~PAGE_FETCHABLE, __ATOMIC_RELAXED);
 }
 
 static inline struct page *

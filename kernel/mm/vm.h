@@ -46,6 +46,7 @@ struct vm {
 	uint64_t brk_start, brk; /* [lock] */
 	uint64_t mmap_top;  /* fixed at exec: mmap searches downwards from here */
 	uint64_t stack_top; /* fixed at exec */
+	uint64_t user_code; /* fixed at exec: where the kernel's code for user mode is; 0: nowhere */
 	uint64_t total_pages; /* [lock] mapped by areas */
 	uint64_t rss;	      /* [lock] resident pages; read anywhere */
 	uint64_t rss_file;    /* [lock] those of them that are in the page cache */

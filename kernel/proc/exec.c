@@ -239,6 +239,9 @@ build_vm(struct exec_state *e, uint64_t *sp)
 	err = elf_load(vm, e->file, e->header, e->header_len, &e->layout, &e->image);
 	if (err)
 		return err;
+	err = user_code_map(vm);
+	if (err)
+		return err;
 	vm->brk_start = vm->brk = ALIGN_UP(e->image.brk, PAGE_SIZE) + e->layout.brk_gap;
 	vm->start_code = e->image.start_code;
 	vm->end_code = e->image.end_code;

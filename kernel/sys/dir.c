@@ -29,11 +29,13 @@ mkdir_at(int dfd, uaddr_t path, uint32_t mode)
 	return err;
 }
 
+#if ARCH_HAS_LEGACY_SYSCALLS
 long
 sys_mkdir(struct trapframe *tf)
 {
 	return mkdir_at(AT_FDCWD, arg_user(tf, 0), arg_uint(tf, 1));
 }
+#endif
 
 long
 sys_mkdirat(struct trapframe *tf)
@@ -54,11 +56,13 @@ mknod_at(int dfd, uaddr_t path, uint32_t mode, uint32_t dev)
 	return err;
 }
 
+#if ARCH_HAS_LEGACY_SYSCALLS
 long
 sys_mknod(struct trapframe *tf)
 {
 	return mknod_at(AT_FDCWD, arg_user(tf, 0), arg_uint(tf, 1), arg_uint(tf, 2));
 }
+#endif
 
 long
 sys_mknodat(struct trapframe *tf)
@@ -79,6 +83,7 @@ remove_at(int dfd, uaddr_t path, bool directory)
 	return err;
 }
 
+#if ARCH_HAS_LEGACY_SYSCALLS
 long
 sys_unlink(struct trapframe *tf)
 {
@@ -90,6 +95,7 @@ sys_rmdir(struct trapframe *tf)
 {
 	return remove_at(AT_FDCWD, arg_user(tf, 0), true);
 }
+#endif
 
 long
 sys_unlinkat(struct trapframe *tf)
@@ -119,11 +125,13 @@ symlink_at(uaddr_t target_at, int dfd, uaddr_t path)
 	return err;
 }
 
+#if ARCH_HAS_LEGACY_SYSCALLS
 long
 sys_symlink(struct trapframe *tf)
 {
 	return symlink_at(arg_user(tf, 0), AT_FDCWD, arg_user(tf, 1));
 }
+#endif
 
 long
 sys_symlinkat(struct trapframe *tf)
@@ -157,11 +165,13 @@ link_at(int old_dfd, uaddr_t old_path, int dfd, uaddr_t path, unsigned flags)
 	return err;
 }
 
+#if ARCH_HAS_LEGACY_SYSCALLS
 long
 sys_link(struct trapframe *tf)
 {
 	return link_at(AT_FDCWD, arg_user(tf, 0), AT_FDCWD, arg_user(tf, 1), 0);
 }
+#endif
 
 long
 sys_linkat(struct trapframe *tf)
@@ -192,11 +202,13 @@ rename_at(int from_dfd, uaddr_t from_path, int to_dfd, uaddr_t to_path, unsigned
 	return err;
 }
 
+#if ARCH_HAS_LEGACY_SYSCALLS
 long
 sys_rename(struct trapframe *tf)
 {
 	return rename_at(AT_FDCWD, arg_user(tf, 0), AT_FDCWD, arg_user(tf, 1), 0);
 }
+#endif
 
 long
 sys_renameat(struct trapframe *tf)
@@ -238,11 +250,13 @@ readlink_at(int dfd, uaddr_t name, uaddr_t to, int size)
 	return n;
 }
 
+#if ARCH_HAS_LEGACY_SYSCALLS
 long
 sys_readlink(struct trapframe *tf)
 {
 	return readlink_at(AT_FDCWD, arg_user(tf, 0), arg_user(tf, 1), arg_int(tf, 2));
 }
+#endif
 
 long
 sys_readlinkat(struct trapframe *tf)
@@ -340,11 +354,13 @@ getdents_fd(struct trapframe *tf, bool old)
 	return r;
 }
 
+#if ARCH_HAS_LEGACY_SYSCALLS
 long
 sys_getdents(struct trapframe *tf)
 {
 	return getdents_fd(tf, true);
 }
+#endif
 
 long
 sys_getdents64(struct trapframe *tf)

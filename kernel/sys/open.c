@@ -34,11 +34,13 @@ open_user(int dfd, uaddr_t path, unsigned flags, uint32_t mode)
 	return fd;
 }
 
+#if ARCH_HAS_LEGACY_SYSCALLS
 long
 sys_open(struct trapframe *tf)
 {
 	return open_user(AT_FDCWD, arg_user(tf, 0), arg_uint(tf, 1), arg_uint(tf, 2));
 }
+#endif
 
 long
 sys_openat(struct trapframe *tf)
@@ -46,11 +48,13 @@ sys_openat(struct trapframe *tf)
 	return open_user(arg_int(tf, 0), arg_user(tf, 1), arg_uint(tf, 2), arg_uint(tf, 3));
 }
 
+#if ARCH_HAS_LEGACY_SYSCALLS
 long
 sys_creat(struct trapframe *tf)
 {
 	return open_user(AT_FDCWD, arg_user(tf, 0), O_CREAT | O_WRONLY | O_TRUNC, arg_uint(tf, 1));
 }
+#endif
 
 long
 sys_close(struct trapframe *tf)
@@ -114,6 +118,7 @@ sys_dup(struct trapframe *tf)
 	return dup_from(arg_int(tf, 0), 0, 0);
 }
 
+#if ARCH_HAS_LEGACY_SYSCALLS
 long
 sys_dup2(struct trapframe *tf)
 {
@@ -123,6 +128,7 @@ sys_dup2(struct trapframe *tf)
 		return fd_cloexec(from, -1) < 0 ? -EBADF : to;
 	return dup_to(from, to, 0);
 }
+#endif
 
 long
 sys_dup3(struct trapframe *tf)

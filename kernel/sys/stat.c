@@ -65,6 +65,7 @@ sys_newfstatat(struct trapframe *tf)
 	return stat_name(arg_int(tf, 0), arg_user(tf, 1), walk_flags(flags), arg_user(tf, 2));
 }
 
+#if ARCH_HAS_LEGACY_SYSCALLS
 long
 sys_stat(struct trapframe *tf)
 {
@@ -76,6 +77,7 @@ sys_lstat(struct trapframe *tf)
 {
 	return stat_name(AT_FDCWD, arg_user(tf, 0), 0, arg_user(tf, 1));
 }
+#endif
 
 long
 sys_fstat(struct trapframe *tf)
@@ -246,11 +248,13 @@ access_at(int dfd, uaddr_t name, unsigned mode, unsigned flags)
 	return err;
 }
 
+#if ARCH_HAS_LEGACY_SYSCALLS
 long
 sys_access(struct trapframe *tf)
 {
 	return access_at(AT_FDCWD, arg_user(tf, 0), arg_uint(tf, 1), 0);
 }
+#endif
 
 long
 sys_faccessat(struct trapframe *tf)
@@ -279,11 +283,13 @@ chmod_at(int dfd, uaddr_t name, uint32_t mode)
 	return err;
 }
 
+#if ARCH_HAS_LEGACY_SYSCALLS
 long
 sys_chmod(struct trapframe *tf)
 {
 	return chmod_at(AT_FDCWD, arg_user(tf, 0), arg_uint(tf, 1));
 }
+#endif
 
 long
 sys_fchmodat(struct trapframe *tf)
@@ -320,6 +326,7 @@ chown_at(int dfd, uaddr_t name, uint32_t uid, uint32_t gid, unsigned flags)
 	return err;
 }
 
+#if ARCH_HAS_LEGACY_SYSCALLS
 long
 sys_chown(struct trapframe *tf)
 {
@@ -332,6 +339,7 @@ sys_lchown(struct trapframe *tf)
 	return chown_at(AT_FDCWD, arg_user(tf, 0), arg_uint(tf, 1), arg_uint(tf, 2),
 			AT_SYMLINK_NOFOLLOW);
 }
+#endif
 
 long
 sys_fchownat(struct trapframe *tf)
@@ -399,6 +407,7 @@ sys_utimensat(struct trapframe *tf)
 			  arg_uint(tf, 3));
 }
 
+#if ARCH_HAS_LEGACY_SYSCALLS
 static long
 utimes_at(int dfd, uaddr_t name, uaddr_t times)
 {
@@ -443,6 +452,7 @@ sys_utime(struct trapframe *tf)
 	t[1] = (struct timespec){v[1], 0};
 	return utimens_at(AT_FDCWD, arg_user(tf, 0), t, 0);
 }
+#endif
 
 /* ---- Extended attributes: no file system here has them ---- */
 

@@ -1,0 +1,112 @@
+/* aarch64's private vocabulary: what the files of this folder provide to each other. */
+#pragma once
+
+#include "arch/arch.h"
+#include "kernel/types.h"
+#include "sysreg.h"
+
+/* Sections, by kernel.lds; page-aligned. */
+extern char __image_start[], __text_start[], __text_boot_end[], __text_end[], __rodata_start[];
+extern char __rodata_end[], __ro_after_init_start[], __ro_after_init_end[], __data_start[];
+extern char __data_end[];
+
+static inline void
+a64_write_sctlr(uint64_t v)
+{
+	WRITE_SYSREG(sctlr_el1, v);
+	a64_isb(); /* what follows runs under the new rules */
+}
+
+/* A field of four bits of an ID register. */
+#define ID_FIELD(reg, shift) (READ_SYSREG(reg) >> (shift) & 15)
+
+/* boot.c */
+noreturn void a64_boot(uint64_t dtb, uint64_t image);
+/* Physical address of something in the image. */
+uint64_t a64_image_phys(const void *p);
+
+/* firmware.c: what the device tree says. */
+#define MAX_GIC_REGIONS 4
+struct firmware_info {
+	unsigned ncpus;
+	uint64_t mpidr[MAX_CPUS]; /* number 0 is the boot processor */
+	bool psci, psci_smc;
+	unsigned gic_version;		     /* 2 or 3; 0: none */
+	struct boot_range gicd;		     /* distributor */
+	struct boot_range gicc;		     /* version 2: CPU interface */
+	struct boot_range gicr[MAX_GIC_REGIONS]; /* version 3: redistributors */
+	struct boot_range uart, rtc;	     /* size 0: none */
+	uint32_t uart_irq, timer_irq;	     /* interrupt numbers; 0: none */
+};
+extern struct firmware_info firmware_info;
+/* Reads the tree at that address, which is mapped; fills boot_info and firmware_info. */
+void firmware_init(const void *dtb, size_t mapped);
+
+/* cpu.c */
+void a64_percpu_init(struct cpu *c);
+/* Control registers of the running CPU, as harden= wants them. */
+void a64_cpu_init(struct cpu *c);
+
+/* mmu.c */
+/* Maps [pa, pa + size) at its place in the direct map, by 2 MiB blocks, in the first tables. */
+void a64_early_map(uint64_t pa, uint64_t size, unsigned prot);
+/* Tables on which secondary_start turns translation on: its page alone, where it lies. */
+paddr_t a64_bringup_begin(void);
+void a64_bringup_end(void);
+/* True if no page that user mode can reach through this CPU's tables is executable by the kernel. */
+bool a64_user_pages_pxn(void);
+
+/* trap.c */
+void a64_trap(struct trapframe *tf);
+void a64_irq(struct trapframe *tf);
+noreturn void a64_overflow(struct trapframe *tf);
+noreturn void a64_bad_vector(struct trapframe *tf, uint64_t vector);
+void a64_cpu_stacks(struct cpu *c);
+
+/* irq.c: the interrupt controller (GIC) */
+#define SGI_RESCHEDULE 0
+#define SGI_CALL       1
+#define SGI_STOP       2
+#define IRQ_SPURIOUS   1020 /* and up */
+void a64_gic_init(void);
+void a64_gic_cpu_init(void);
+/* The interrupt that is due, or IRQ_SPURIOUS and up; end it with the same value. */
+uint32_t a64_gic_begin(void);
+void a64_gic_end(uint32_t irq);
+void a64_gic_enable(uint32_t irq);
+/* Software interrupt sgi on another CPU; what was written before is visible to its handler. */
+void a64_ipi(unsigned cpu, unsigned sgi);
+
+/* smp.c */
+void a64_ipi_handler(void);
+/* Runs fn(arg) on the CPUs of the mask, this one included if it is in it, and waits for them. */
+void a64_run_on_cpus(uint64_t cpus, void (*fn)(void *arg), void *arg);
+uint64_t a64_cpus_online(void);
+noreturn void a64_secondary(struct cpu *c);
+/* Physical addresses of the low and the high root for secondary_start. */
+struct a64_bringup {
+	uint64_t low_root, high_root;
+};
+extern struct a64_bringup a64_bringup;
+/* PSCI (Arm DEN 0022): 0 or a negative error. */
+int64_t a64_psci(uint64_t function, uint64_t a, uint64_t b, uint64_t c);
+
+/* timer.c */
+void a64_timer_init(void);
+void a64_timer_cpu_init(void);
+void a64_timer_ack(void);
+
+/* serial.c */
+void a64_serial_init(void);
+void a64_serial_enable_interrupt(void);
+void a64_serial_interrupt(void);
+
+/* harden.c: 1 if PAN is there and wanted; uaccess.S looks at it. */
+extern uint8_t a64_pan;
+/* True if there are performance counters, which have registers of their own. */
+bool a64_has_pmu(void);
+
+/* entry.S, start.S */
+extern char a64_vectors[], a64_vectors_unchecked[], secondary_start[], boot_stack_top[];
+extern uint64_t boot_tables[][512];
+noreturn void a64_run_on_stack(void *top, void (*fn)(void *arg), void *arg);

@@ -1,0 +1,140 @@
+/*
+ * Address-space identifiers.
+ *
+ * TLB entries of user pages carry the number of the address space that they are of, so that a switch
+ * need not forget them.  Numbers are handed out in order, each once in a generation; when they run out
+ * a new generation begins, in which every CPU forgets all entries of users before it uses a number of
+ * the new one.  An address space that runs on some CPU at that moment keeps its number.
+ *
+ * arch_pt.asid is the generation (from bit 16 on) and the number.  The same word for each CPU says what
+ * it runs under; 0 says that a generation began since it was written.
+ */
+#include "asid.h"
+
+#include "kernel/lib/spinlock.h"
+#include "a64.h"
+
+#define GENERATION BIT(16)
+#define NUMBER(a)  ((a) & (GENERATION - 1))
+
+static struct spinlock lock;		/* interrupts off */
+static uint64_t generation = GENERATION; /* atomic; [lock] to change */
+static uint64_t next = 1;		/* [lock] number to hand out; 0 is the kernel's */
+static uint64_t stale;			/* [lock] CPUs that have not forgotten the old generation */
+static struct {
+	uint64_t active;   /* atomic */
+	uint64_t reserved; /* [lock] what it ran under when the generation began */
+} state[MAX_CPUS];
+
+uint64_t
+asid_number(const struct arch_pt *pt)
+{
+	return NUMBER(__atomic_load_n(&pt->asid, __ATOMIC_RELAXED));
+}
+
+/* ID_AA64MMFR0_EL1.ASIDBits: 16 bits, or 8 */
+static uint64_t
+numbers(void)
+{
+	return ID_FIELD(id_aa64mmfr0_el1, 4) == 2 ? BIT(16) : BIT(8);
+}
+
+static void
+begin_generation(void)
+{
+	__atomic_store_n(&generation, generation + GENERATION, __ATOMIC_RELAXED);
+	for (unsigned i = 0; i < MAX_CPUS; i++) {
+		uint64_t active = __atomic_exchange_n(&state[i].active, 0, __ATOMIC_RELAXED);
+
+		/* 0: it has not switched since the last time; what it runs under is known. */
+		if (active)
+			state[i].reserved = active;
+	}
+	stale = UINT64_MAX;
+	next = 1;
+}
+
+static bool
+is_reserved(uint64_t number)
+{
+	for (unsigned i = 0; i < MAX_CPUS; i++) {
+		if (NUMBER(state[i].reserved) == number)
+			return true;
+	}
+	return false;
+}
+
+/* The same number in the new generation, on every CPU that runs under it.  False: none does. */
+static bool
+keep(uint64_t old, uint64_t new)
+{
+	bool found = false;
+
+	for (unsigned i = 0; i < MAX_CPUS; i++) {
+		if (state[i].reserved == old) {
+			state[i].reserved = new;
+			found = true;
+		}
+	}
+	return found;
+}
+
+/* An identifier of the present generation for pt.  Caller holds lock. */
+static uint64_t
+renew(struct arch_pt *pt)
+{
+	uint64_t old = pt->asid, limit = numbers();
+
+	if (old && keep(old, generation | NUMBER(old)))
+		return generation | NUMBER(old);
+	for (;;) {
+		if (next == limit)
+			begin_generation();
+		if (!is_reserved(next))
+			break;
+		next++;
+	}
+	__atomic_store_n(&pt->cpus, 0, __ATOMIC_RELAXED);
+	return generation | next++;
+}
+
+static uint64_t
+activate_slowly(struct arch_pt *pt, unsigned cpu)
+{
+	uint64_t asid;
+
+	spin_lock(&lock);
+	asid = pt->asid;
+	if ((asid ^ generation) >= GENERATION || !asid) {
+		asid = renew(pt);
+		__atomic_store_n(&pt->asid, asid, __ATOMIC_RELAXED);
+	}
+	if (stale & BIT(cpu)) {
+		stale &= ~BIT(cpu);
+		__asm__ volatile("tlbi vmalle1" : : : "memory");
+		a64_dsb(nsh);
+	}
+	__atomic_store_n(&state[cpu].active, asid, __ATOMIC_RELAXED);
+	spin_unlock(&lock);
+	return asid;
+}
+
+uint64_t
+asid_activate(struct arch_pt *pt)
+{
+	unsigned cpu = arch_cpu_number();
+	uint64_t asid = __atomic_load_n(&pt->asid, __ATOMIC_RELAXED);
+	uint64_t active = __atomic_load_n(&state[cpu].active, __ATOMIC_RELAXED);
+
+	/* A generation that begins meanwhile sets active to 0, and the exchange fails. */
+	if (!active || (asid ^ __atomic_load_n(&generation, __ATOMIC_RELAXED)) >= GENERATION || !asid ||
+	    !__atomic_compare_exchange_n(&state[cpu].active, &active, asid, false, __ATOMIC_RELAXED,
+					 __ATOMIC_RELAXED))
+		asid = activate_slowly(pt, cpu);
+	if (!(__atomic_load_n(&pt->cpus, __ATOMIC_RELAXED) & BIT(cpu))) {
+		__atomic_fetch_or(&pt->cpus, BIT(cpu), __ATOMIC_RELAXED);
+		/* A flush that does not see the bit has written its entries before this CPU walks. */
+		a64_dsb(ish);
+	}
+	return NUMBER(asid);
+}

@@ -1,0 +1,12 @@
+/* Address-space identifiers: which TLB entries belong to whom. */
+#pragma once
+
+#include "arch/arch.h"
+
+/*
+ * Gives pt a valid identifier, its own for as long as the generation lasts, and notes that this CPU
+ * runs under it.  Its number, for TTBR0.  Interrupts are off.
+ */
+uint64_t asid_activate(struct arch_pt *pt);
+/* The number of pt's identifier; 0 if it never had one. */
+uint64_t asid_number(const struct arch_pt *pt);

@@ -1,0 +1,144 @@
+/*
+ * The processor's side of the mitigations: which features there are, setting them on this CPU, reading
+ * them back.
+ */
+#include "kernel/harden/harden.h"
+#include "a64.h"
+
+uint8_t a64_pan ro_after_init;
+
+#define PAN_BIT S3_0_C4_C2_3 /* PSTATE.PAN */
+
+/* PXN: on every user page, by the one place that makes entries (machine.h). */
+bool
+arch_user_exec_guard_supported(void)
+{
+	return true;
+}
+
+void
+arch_user_exec_guard_enable(void)
+{
+}
+
+bool
+arch_user_exec_guard_active(void)
+{
+	return a64_user_pages_pxn();
+}
+
+/* PAN, from Armv8.1 on: set here for good and, with SPAN clear, by every exception. */
+bool
+arch_user_access_guard_supported(void)
+{
+	return ID_FIELD(id_aa64mmfr1_el1, 20) != 0;
+}
+
+void
+arch_user_access_guard_enable(void)
+{
+	a64_write_sctlr(READ_SYSREG(sctlr_el1) & ~SCTLR_SPAN);
+	WRITE_SYSREG(PAN_BIT, PSTATE_PAN);
+	if (!a64_pan) /* the boot processor; read-only by the time the others come */
+		a64_pan = 1;
+}
+
+bool
+arch_user_access_guard_active(void)
+{
+	return (READ_SYSREG(PAN_BIT) & PSTATE_PAN) && !(READ_SYSREG(sctlr_el1) & SCTLR_SPAN);
+}
+
+/*
+ * What user mode may reach of the system registers.  Off, it reads the interrupt mask, the physical
+ * counter and the performance counters; on, it has the virtual counter alone, as on Linux.
+ */
+#define CNTKCTL_EL0PCTEN BIT(0)
+#define CNTKCTL_EL0VCTEN BIT(1)
+#define PMUSER_EN	 BIT(0)
+
+bool
+a64_has_pmu(void)
+{
+	uint64_t v = ID_FIELD(id_aa64dfr0_el1, 8);
+
+	return v != 0 && v != 15;
+}
+
+bool
+arch_user_info_guard_supported(void)
+{
+	return true;
+}
+
+void
+arch_user_info_guard_enable(void)
+{
+	a64_write_sctlr(READ_SYSREG(sctlr_el1) & ~SCTLR_UMA);
+	WRITE_SYSREG(cntkctl_el1, CNTKCTL_EL0VCTEN);
+	if (a64_has_pmu())
+		WRITE_SYSREG(pmuserenr_el0, 0);
+}
+
+bool
+arch_user_info_guard_active(void)
+{
+	return !(READ_SYSREG(sctlr_el1) & SCTLR_UMA) &&
+	       READ_SYSREG(cntkctl_el1) == CNTKCTL_EL0VCTEN &&
+	       !(a64_has_pmu() && READ_SYSREG(pmuserenr_el0));
+}
+
+/* UXN and PXN are part of the architecture: there is no bit that turns them on. */
+bool
+arch_no_execute_supported(void)
+{
+	return true;
+}
+
+bool
+arch_no_execute_active(void)
+{
+	return true;
+}
+
+/* The kernel always obeys AP[2]; mmu.c leaves it out of the kernel's pages for harden=-wp. */
+void
+arch_write_protect_set(bool on unused)
+{
+}
+
+/* Asks the processor: would a write to rodata be refused? */
+bool
+arch_write_protect_active(void)
+{
+	irqstate_t s = arch_irq_save();
+	uint64_t par;
+
+	__asm__ volatile("at s1e1w, %0" : : "r"(__rodata_start) : "memory");
+	a64_isb();
+	par = READ_SYSREG(par_el1);
+	arch_irq_restore(s);
+	return par & BIT(0);
+}
+
+/* RNDR (ARM D17.2.112), from Armv8.5 on; it may run dry, so it is tried a few times. */
+bool
+arch_entropy(uint64_t *out)
+{
+	bool rndr = ID_FIELD(id_aa64isar0_el1, 60) != 0;
+	uint64_t ok = 0;
+
+	for (unsigned i = 0; i < 16 && !ok && rndr; i++)
+		__asm__ volatile("mrs %0, s3_3_c2_c4_0\n\tcset %1, ne"
+				 : "=r"(*out), "=r"(ok)
+				 :
+				 : "cc");
+	return ok;
+}
+
+noreturn void
+arch_halt(void)
+{
+	for (;;)
+		__asm__ volatile("msr daifset, #15\n\twfi" : : : "memory");
+}

@@ -1,0 +1,402 @@
+/*
+ * aarch64: the types of the machine contract (arch/arch.h) and the functions worth inlining.
+ */
+#pragma once
+
+#include "kernel/types.h"
+#include "sysreg.h"
+
+/* ---- Constants ------------------------------------------------------------------------------- */
+
+#define DIRECT_MAP_BASE	 0xffff888000000000ul
+#define KSTACK_AREA_BASE 0xffffc90000000000ul
+#define KSTACK_AREA_SIZE (1ul << 39)
+
+/* The last page of the lower half stays empty, as everywhere. */
+#define USER_END 0x0000fffffffff000ul
+
+#define ARCH_ELF_MACHINE	 183 /* EM_AARCH64 */
+#define ARCH_PLATFORM		 "aarch64"
+#define ARCH_UNAME_MACHINE	 "aarch64"
+#define ARCH_HAS_LEGACY_SYSCALLS 0
+#define ARCH_CONSOLE_MAJOR	 204
+#define ARCH_CONSOLE_MINOR	 64
+#define ARCH_PIE_BASE		 0xaaaaaaaaa000ul /* two thirds of the user half, as Linux */
+
+/* open flags whose values differ between architectures */
+#define ARCH_O_DIRECTORY 00040000u
+#define ARCH_O_NOFOLLOW	 00100000u
+#define ARCH_O_DIRECT	 00200000u
+#define ARCH_O_LARGEFILE 00400000u
+
+/* System registers: the name, which may be a macro, is part of the instruction. */
+#define SYSREG_NAME(name) #name
+#define READ_SYSREG(name)                                                                          \
+	({                                                                                         \
+		uint64_t sysreg_value;                                                             \
+		__asm__ volatile("mrs %0, " SYSREG_NAME(name) : "=r"(sysreg_value));               \
+		sysreg_value;                                                                      \
+	})
+#define WRITE_SYSREG(name, v)                                                                      \
+	__asm__ volatile("msr " SYSREG_NAME(name) ", %x0" : : "rZ"((uint64_t)(v)) : "memory")
+
+/*
+ * Barriers.  This machine may make its accesses visible in another order than the program's (ARM
+ * B2.3): each use says what it orders.  Locks and atomic operations carry their own.
+ */
+#define a64_dsb(domain) __asm__ volatile("dsb " #domain : : : "memory")
+#define a64_dmb(domain) __asm__ volatile("dmb " #domain : : : "memory")
+#define a64_isb()	__asm__ volatile("isb" : : : "memory")
+
+/* ---- Trap frames ----------------------------------------------------------------------------- */
+
+/* Registers of the interrupted code, as entry.S stores them. */
+struct trapframe {
+	uint64_t x[31];
+	uint64_t sp, pc, pstate;
+	uint64_t orig_x0; /* a system call's first argument, which its result overwrites */
+	uint64_t syscall; /* its number, or NOT_SYSCALL */
+	uint64_t esr, far; /* of an exception: its cause, and the address if it has one */
+};
+
+#define NOT_SYSCALL UINT64_MAX
+
+static inline bool
+tf_from_user(const struct trapframe *tf)
+{
+	return (tf->pstate & PSTATE_MODE) == PSTATE_EL0;
+}
+
+static inline uint64_t
+tf_ip(const struct trapframe *tf)
+{
+	return tf->pc;
+}
+
+static inline uint64_t
+tf_sp(const struct trapframe *tf)
+{
+	return tf->sp;
+}
+
+static inline void
+tf_set_ip(struct trapframe *tf, uint64_t ip)
+{
+	tf->pc = ip;
+}
+
+static inline uint64_t
+tf_syscall(const struct trapframe *tf)
+{
+	return tf->syscall;
+}
+
+static inline uint64_t
+tf_arg(const struct trapframe *tf, unsigned n)
+{
+	return n ? tf->x[n] : tf->orig_x0;
+}
+
+static inline long
+tf_result(const struct trapframe *tf)
+{
+	return (long)tf->x[0];
+}
+
+static inline void
+tf_set_result(struct trapframe *tf, long v)
+{
+	tf->x[0] = (uint64_t)v;
+}
+
+static inline void
+tf_restart_syscall(struct trapframe *tf, uint64_t nr)
+{
+	tf->x[0] = tf->orig_x0;
+	tf->x[8] = nr;
+	tf->pc -= 4;
+}
+
+static inline void
+tf_forget_syscall(struct trapframe *tf)
+{
+	tf->syscall = NOT_SYSCALL;
+}
+
+/* clone(2)'s arguments: their order differs between architectures. */
+struct clone_registers {
+	uint64_t flags, stack, parent_tid, child_tid, tls;
+};
+
+static inline struct clone_registers
+tf_clone_args(const struct trapframe *tf)
+{
+	return (struct clone_registers){tf->orig_x0, tf->x[1], tf->x[2], tf->x[4], tf->x[3]};
+}
+
+static inline void
+tf_set_sp(struct trapframe *tf, uint64_t sp)
+{
+	tf->sp = sp;
+}
+
+/* ---- Threads --------------------------------------------------------------------------------- */
+
+/* Floating-point and vector registers, as a64_fpu_save writes them and signal frames hold them. */
+struct a64_fpu {
+	uint32_t fpsr, fpcr;
+	uint64_t v[64];
+};
+
+struct arch_thread {
+	uint64_t sp;	   /* saved kernel stack pointer while it does not run */
+	uint64_t tls;	   /* TPIDR_EL0, saved while it does not run */
+	uint64_t fault_addr, fault_esr; /* last user fault, for the signal frame */
+	bool user;	   /* it has user registers: fpu and tls are switched */
+	struct a64_fpu fpu; /* saved while it does not run */
+};
+
+void a64_fpu_save(struct a64_fpu *area);
+void a64_fpu_load(const struct a64_fpu *area);
+
+/* ---- Per-CPU data ---------------------------------------------------------------------------- */
+
+/* TPIDR_EL1 points at the running CPU's, SP_EL0 (in the kernel) at its thread. */
+struct cpu {
+	struct thread *thread; /* the one that runs */
+	uint64_t kernel_sp;    /* first stack of a processor that starts */
+	uint64_t overflow_sp;  /* top of the stack that an overflow of another is reported on */
+	uint32_t number;
+	uint32_t irq_depth; /* interrupt handlers that are running */
+	uint64_t mpidr;	    /* its affinity: the fields of MPIDR_EL1 that name it */
+	struct arch_pt *pt; /* active address space */
+	uint64_t gic;	    /* GICv2: its bit in target lists; v3: address of its redistributor */
+	bool wxn_off;	    /* it runs a program that is exempt from W^X */
+} aligned(64);
+
+extern struct cpu cpus[MAX_CPUS];
+
+typedef uint64_t irqstate_t;
+
+static always_inline struct cpu *
+this_cpu(void)
+{
+	return (struct cpu *)READ_SYSREG(tpidr_el1);
+}
+
+/* Constant while a thread runs: the compiler may keep it. */
+static always_inline struct thread *
+arch_current(void)
+{
+	struct thread *t;
+
+	__asm__("mrs %0, sp_el0" : "=r"(t));
+	return t;
+}
+
+static always_inline unsigned
+arch_cpu_number(void)
+{
+	return READ_ONCE(this_cpu()->number);
+}
+
+static always_inline irqstate_t
+arch_irq_save(void)
+{
+	irqstate_t s;
+
+	__asm__ volatile("mrs %0, daif\n\tmsr daifset, #2" : "=r"(s) : : "memory");
+	return s;
+}
+
+static always_inline void
+arch_irq_restore(irqstate_t s)
+{
+	WRITE_SYSREG(daif, s);
+}
+
+static always_inline void
+arch_irq_enable(void)
+{
+	__asm__ volatile("msr daifclr, #2" : : : "memory");
+}
+
+static always_inline void
+arch_irq_disable(void)
+{
+	__asm__ volatile("msr daifset, #2" : : : "memory");
+}
+
+static always_inline bool
+arch_irqs_enabled(void)
+{
+	return !(READ_SYSREG(daif) & PSTATE_I);
+}
+
+/* WFI wakes on a pending interrupt though it is masked, so none is lost in between. */
+static inline void
+arch_wait_for_interrupt(void)
+{
+	__asm__ volatile("dsb sy\n\twfi\n\tmsr daifclr, #2" : : : "memory");
+}
+
+static always_inline void
+arch_relax(void)
+{
+	__asm__ volatile("yield" : : : "memory");
+}
+
+static always_inline uint64_t
+arch_cycles(void)
+{
+	return READ_SYSREG(cntvct_el0);
+}
+
+/* True in an interrupt handler. */
+static inline bool
+arch_in_interrupt(void)
+{
+	return this_cpu()->irq_depth != 0;
+}
+
+/* The caller's frame pointer; [fp] is the frame above, [fp + 8] the return address. */
+static always_inline uint64_t
+arch_frame_pointer(void)
+{
+	return (uint64_t)__builtin_frame_address(0);
+}
+
+/* Frame pointer of the code that tf interrupted. */
+static inline uint64_t
+tf_frame_pointer(const struct trapframe *tf)
+{
+	return tf->x[29];
+}
+
+/* ---- Translation tables ---------------------------------------------------------------------- */
+
+struct arch_pt {
+	paddr_t root;
+	uint64_t asid; /* [mmu.c's asid lock to change] generation and number; 0: none yet */
+	uint64_t cpus; /* atomic: CPUs on which it was active under this ASID */
+};
+
+typedef struct {
+	uint64_t v;
+} pte_t;
+
+/* What user pages carry beside their own bits: PTE_PXN, or 0 (harden=-smep). */
+extern uint64_t a64_user_pxn;
+/* PTE_UXN, or 0 when user pages are left executable (harden=-nx). */
+extern uint64_t a64_user_uxn;
+
+static inline pte_t
+pte_none(void)
+{
+	return (pte_t){0};
+}
+
+static inline bool
+pte_present(pte_t e)
+{
+	return e.v & (PTE_VALID | PTE_HIDDEN);
+}
+
+static inline paddr_t
+pte_paddr(pte_t e)
+{
+	return PADDR(e.v & PTE_FRAME);
+}
+
+/* No hardware management of the dirty state is used: what may be written counts as written. */
+static inline bool
+pte_dirty(pte_t e)
+{
+	return !(e.v & PTE_RO);
+}
+
+static inline bool
+pte_equal(pte_t a, pte_t b)
+{
+	return a.v == b.v;
+}
+
+static inline unsigned
+pte_prot(pte_t e)
+{
+	uint64_t xn = e.v & PTE_USER ? PTE_UXN : PTE_PXN;
+
+	if (!(e.v & PTE_VALID))
+		return e.v & PTE_USER ? PROT_USER : 0;
+	return PROT_READ | (e.v & PTE_RO ? 0 : PROT_WRITE) | (e.v & xn ? 0 : PROT_EXEC) |
+	       (e.v & PTE_USER ? PROT_USER : 0) | (e.v & PTE_DEVICE ? PROT_DEVICE : 0);
+}
+
+static inline uint64_t
+a64_pte_bits(unsigned prot)
+{
+	uint64_t bits = PTE_TABLE | PTE_SH | PTE_AF;
+
+	if (prot & PROT_USER) {
+		bits |= PTE_USER | PTE_NG | a64_user_pxn;
+		if (!(prot & (PROT_READ | PROT_WRITE | PROT_EXEC)))
+			return bits | PTE_UXN | PTE_HIDDEN;
+		if (!(prot & PROT_EXEC))
+			bits |= a64_user_uxn;
+	} else {
+		bits |= PTE_UXN;
+		if (!(prot & PROT_EXEC))
+			bits |= PTE_PXN;
+	}
+	if (!(prot & PROT_WRITE))
+		bits |= PTE_RO;
+	if (prot & PROT_DEVICE)
+		bits |= PTE_DEVICE;
+	return bits | PTE_VALID;
+}
+
+static inline pte_t
+pte_make(paddr_t pa, unsigned prot)
+{
+	return (pte_t){pa.v | a64_pte_bits(prot)};
+}
+
+static inline pte_t
+pte_with_prot(pte_t e, unsigned prot)
+{
+	return (pte_t){(e.v & PTE_FRAME) | a64_pte_bits(prot)};
+}
+
+/*
+ * All ones if index < limit, else 0, without a branch that could be mispredicted; CSDB keeps later
+ * instructions from using a predicted mask (ARM C6.2.81).
+ */
+static always_inline uint64_t
+arch_index_mask(uint64_t index, uint64_t limit)
+{
+	uint64_t mask;
+
+	__asm__ volatile("cmp %1, %2\n\tsbc %0, xzr, xzr\n\thint #20"
+			 : "=r"(mask)
+			 : "r"(index), "r"(limit)
+			 : "cc");
+	return mask;
+}
+
+/* epoll's event as this ABI lays it out: packed on x86_64, aligned here. */
+struct arch_epoll_event {
+	uint32_t events;
+	uint64_t data;
+};
+
+/* ---- Bulk memory: memory.S -------------------------------------------------------------------- */
+
+void arch_memcpy(void *dst, const void *src, size_t n);
+void arch_memset(void *dst, uint8_t c, size_t n);
+
+/* What the manuals call the guards of arch.h's hardening section. */
+#define ARCH_NAME_EXEC_GUARD	"PXN"
+#define ARCH_NAME_ACCESS_GUARD	"PSTATE.PAN"
+#define ARCH_NAME_INFO_GUARD	"EL0 traps"
+#define ARCH_NAME_NO_EXECUTE	"UXN"
+#define ARCH_NAME_WRITE_PROTECT "AP[2]"

@@ -1,0 +1,650 @@
+/*
+ * Translation tables: 4 levels of 4 KiB pages (ARM D8.3).  TTBR1 holds the kernel half, one table for
+ * all; TTBR0 the user half of the active address space, under its ASID (asid.c), so that entries of
+ * others may stay in the TLB.
+ *
+ * Kernel half:  the direct map (RW-, never executable; the image's text and rodata R--),
+ *               the stack area, and the image (text R-X, rodata R--, data RW-).
+ *
+ * Order of table writes.  A new table is filled before it is linked (dmb ishst): walkers of other
+ * CPUs follow the link.  A new entry of the kernel is visible to walkers (dsb ishst) and to what this
+ * CPU does next (isb) before it is used; one of a user may be missed once: the fault that follows finds
+ * it present and tries again.  Removed entries are gone everywhere after arch_tlb_flush.
+ */
+#include "kernel/errno.h"
+#include "kernel/harden/harden.h"
+#include "kernel/lib/print.h"
+#include "kernel/lib/string.h"
+#include "kernel/mm/page.h"
+#include "kernel/mm/vm.h"
+#include "kernel/proc/sched.h"
+#include "asid.h"
+#include "a64.h"
+
+struct arch_pt kernel_pt;
+uint64_t a64_user_pxn ro_after_init = PTE_PXN;
+uint64_t a64_user_uxn ro_after_init = PTE_UXN;
+
+#define ENTRIES		   512u
+#define LEVEL_SHIFT(level) (PAGE_SHIFT + 9 * ((level)-1)) /* level 1 holds pages: Arm's level 3 */
+#define LEVEL_SIZE(level)  (1ul << LEVEL_SHIFT(level))
+#define INDEX(va, level)   (((va) >> LEVEL_SHIFT(level)) & (ENTRIES - 1))
+#define KERNEL_HALF	   0xffff000000000000ul
+#define FLUSH_BY_PAGE_MAX  32 /* beyond it the whole address space is flushed */
+
+/* What TTBR0 walks when no user may: empty. */
+static uint64_t empty_table[ENTRIES] aligned(PAGE_SIZE);
+
+static bool
+is_table(uint64_t entry)
+{
+	return (entry & (PTE_VALID | PTE_TABLE)) == (PTE_VALID | PTE_TABLE);
+}
+
+static uint64_t *
+table_at(uint64_t entry)
+{
+	return phys_to_virt(PADDR(entry & PTE_FRAME));
+}
+
+/* The root that translates va, 0 if pt has none. */
+static paddr_t
+root_of(const struct arch_pt *pt, uint64_t va)
+{
+	if (va >= KERNEL_HALF)
+		return kernel_pt.root;
+	return pt == &kernel_pt ? PADDR(0) : pt->root;
+}
+
+/* A zeroed table page; before the page allocator works, an early frame. */
+static int
+table_alloc(paddr_t *out)
+{
+	struct page *p;
+	int err;
+
+	if (!pages) {
+		*out = page_alloc_early(1);
+		return 0;
+	}
+	err = page_alloc_zero(PAGE_TABLE, &p);
+	if (!err)
+		*out = page_paddr(p);
+	return err;
+}
+
+static void
+link_table(uint64_t *e, paddr_t table)
+{
+	a64_dmb(ishst); /* its zeros before the link to it */
+	WRITE_ONCE(*e, table.v | PTE_VALID | PTE_TABLE);
+}
+
+/* The entry for va in the table of the given level; makes the levels above.  0 or -ENOMEM. */
+static int
+make_entry(paddr_t root, uint64_t va, unsigned level, uint64_t **out)
+{
+	uint64_t *table = phys_to_virt(root);
+
+	for (unsigned l = 4; l > level; l--) {
+		uint64_t *e = &table[INDEX(va, l)];
+
+		if (unlikely(!(*e & PTE_VALID))) {
+			paddr_t frame;
+			int err = table_alloc(&frame);
+
+			if (err)
+				return err;
+			link_table(e, frame);
+		}
+		table = table_at(*e);
+	}
+	*out = &table[INDEX(va, level)];
+	return 0;
+}
+
+/* ---- The first tables ---- */
+
+#define EARLY_TABLES 8
+
+/* Physical memory in blocks of 2 MiB; those that hold the image are read-only. */
+void
+a64_early_map(uint64_t pa, uint64_t size, unsigned prot)
+{
+	static uint64_t tables[EARLY_TABLES][ENTRIES] aligned(PAGE_SIZE);
+	static unsigned used;
+	struct boot_range image = arch_kernel_image();
+	uint64_t end = pa + size;
+
+	for (pa = ALIGN_DOWN(pa, LEVEL_SIZE(2)); pa < end; pa += LEVEL_SIZE(2)) {
+		uint64_t va = DIRECT_MAP_BASE + pa, *table = boot_tables[0];
+		bool overlap = pa < image.base.v + image.size && image.base.v < pa + LEVEL_SIZE(2);
+
+		for (unsigned l = 4; l > 2; l--) {
+			uint64_t *e = &table[INDEX(va, l)];
+
+			if (!(*e & PTE_VALID)) {
+				if (used == EARLY_TABLES)
+					panic("boot: memory is too scattered for the first tables");
+				link_table(e, PADDR(a64_image_phys(tables[used++])));
+			}
+			/* Of the image, so it has an address already. */
+			table = (uint64_t *)(__image_start + ((*e & PTE_FRAME) - image.base.v));
+		}
+		/* A block that is there stays: it would have to be broken before it is made anew. */
+		if (!(table[INDEX(va, 2)] & PTE_VALID))
+			table[INDEX(va, 2)] =
+				pa | (a64_pte_bits(overlap ? PROT_READ : prot) & ~PTE_TABLE);
+	}
+	a64_dsb(ishst);
+	a64_isb();
+}
+
+/* ---- The kernel half, at start-up ---- */
+
+/* Maps [va, va + size) to pa in the largest pages that fit. */
+static void
+map_kernel(uint64_t va, uint64_t pa, uint64_t size, unsigned prot)
+{
+	uint64_t bits = a64_pte_bits(prot);
+
+	while (size) {
+		bool large = IS_ALIGNED(va | pa, LEVEL_SIZE(2)) && size >= LEVEL_SIZE(2);
+		uint64_t step = large ? LEVEL_SIZE(2) : PAGE_SIZE, *e;
+
+		if (make_entry(kernel_pt.root, va, large ? 2 : 1, &e))
+			panic("mmu: no memory for the kernel's tables");
+		*e = pa | (large ? bits & ~PTE_TABLE : bits);
+		va += step;
+		pa += step;
+		size -= step;
+	}
+}
+
+/* Sets the permissions of present 4 KiB mappings of the kernel; the caller flushes. */
+static void
+protect_kernel(uint64_t va, uint64_t size, unsigned prot)
+{
+	for (uint64_t end = va + size; va < end; va += PAGE_SIZE) {
+		uint64_t *e;
+
+		if (make_entry(kernel_pt.root, va, 1, &e))
+			panic("mmu: no memory for the kernel's tables");
+		WRITE_ONCE(*e, (*e & PTE_FRAME) | a64_pte_bits(prot));
+	}
+}
+
+static uint64_t
+direct(uint64_t pa)
+{
+	return DIRECT_MAP_BASE + pa;
+}
+
+/* One decision for every permission of the kernel's own pages: rows wx and wp. */
+static unsigned
+kernel_prot(unsigned prot)
+{
+	if (!harden_wanted(HARDEN_WX))
+		return PROT_READ | PROT_WRITE | PROT_EXEC;
+	/* There is no bit that makes the kernel ignore read-only pages, so they are not. */
+	if (!harden_wanted(HARDEN_WP) && !(prot & PROT_EXEC))
+		return PROT_READ | PROT_WRITE;
+	return prot;
+}
+
+/* Maps a part of the image at its link address, and its second address in the direct map. */
+static void
+map_section(const char *start, const char *end, unsigned prot)
+{
+	uint64_t size = (uint64_t)(end - start), pa = a64_image_phys(start);
+
+	map_kernel((uint64_t)start, pa, size, kernel_prot(prot));
+	map_kernel(direct(pa), pa, size, kernel_prot(prot & ~PROT_EXEC));
+}
+
+static void
+map_device(struct boot_range r)
+{
+	uint64_t base = ALIGN_DOWN(r.base.v, PAGE_SIZE);
+
+	if (r.size)
+		map_kernel(direct(base), base, ALIGN_UP(r.base.v + r.size, PAGE_SIZE) - base,
+			   PROT_READ | PROT_WRITE | PROT_DEVICE);
+}
+
+/* A range of RAM without the image, whose pages have permissions of their own. */
+static void
+map_ram(struct boot_range r)
+{
+	struct boot_range image = arch_kernel_image();
+	unsigned prot = kernel_prot(PROT_READ | PROT_WRITE);
+	uint64_t end = r.base.v + r.size, image_end = image.base.v + image.size;
+
+	if (image.base.v >= r.base.v && image_end <= end) {
+		map_kernel(direct(r.base.v), r.base.v, image.base.v - r.base.v, prot);
+		map_kernel(direct(image_end), image_end, end - image_end, prot);
+	} else {
+		map_kernel(direct(r.base.v), r.base.v, r.size, prot);
+	}
+}
+
+void
+arch_vm_init(void)
+{
+	const struct firmware_info *f = &firmware_info;
+
+	if (!harden_wanted(HARDEN_NX))
+		a64_user_uxn = 0;
+	if (!harden_wanted(HARDEN_SMEP))
+		a64_user_pxn = 0;
+	kernel_pt.root = page_alloc_early(1);
+	for (unsigned i = 0; i < boot_info.nram; i++)
+		map_ram(boot_info.ram[i]);
+	map_section(__text_start, __text_end, PROT_READ | PROT_EXEC);
+	map_section(__rodata_start, __rodata_end, PROT_READ);
+	map_section(__ro_after_init_start, __ro_after_init_end, PROT_READ | PROT_WRITE);
+	map_section(__data_start, __data_end, PROT_READ | PROT_WRITE);
+	map_device(f->gicd);
+	map_device(f->gicc);
+	for (unsigned i = 0; i < MAX_GIC_REGIONS; i++)
+		map_device(f->gicr[i]);
+	map_device(f->uart);
+	map_device(f->rtc);
+
+	/*
+	 * From the first tables to these: both map the code that runs here alike, so that the change
+	 * needs no detour; what differs elsewhere is forgotten before it is used.
+	 */
+	arch_pt_activate(&kernel_pt);
+	a64_dsb(ishst);
+	WRITE_SYSREG(ttbr1_el1, kernel_pt.root.v);
+	a64_isb();
+	__asm__ volatile("tlbi vmalle1" : : : "memory");
+	a64_dsb(nsh);
+	a64_isb();
+}
+
+void
+arch_protect_init_data(void)
+{
+	uint64_t start = (uint64_t)__ro_after_init_start, end = (uint64_t)__ro_after_init_end;
+	uint64_t alias = direct(a64_image_phys(__ro_after_init_start));
+
+	protect_kernel(start, end - start, kernel_prot(PROT_READ));
+	protect_kernel(alias, end - start, kernel_prot(PROT_READ));
+	arch_tlb_flush(&kernel_pt, start, end);
+	arch_tlb_flush(&kernel_pt, alias, alias + (end - start));
+}
+
+static paddr_t bringup_root;
+
+paddr_t
+a64_bringup_begin(void)
+{
+	uint64_t pa = a64_image_phys(__text_start), *e;
+
+	if (table_alloc(&bringup_root))
+		panic("mmu: no memory to start the other CPUs");
+	for (; pa < a64_image_phys(__text_boot_end); pa += PAGE_SIZE) {
+		if (make_entry(bringup_root, pa, 1, &e))
+			panic("mmu: no memory to start the other CPUs");
+		*e = pa | a64_pte_bits(PROT_READ | PROT_EXEC);
+	}
+	a64_dsb(ish); /* a CPU whose caches are off walks them next */
+	return bringup_root;
+}
+
+static void
+walk(uint64_t *table, unsigned level, uint64_t va,
+     void (*fn)(void *arg, uint64_t va, uint64_t size, paddr_t pa, unsigned prot), void *arg)
+{
+	for (unsigned i = 0; i < ENTRIES; i++, va += LEVEL_SIZE(level)) {
+		uint64_t e = table[i];
+
+		if (!(e & PTE_VALID))
+			continue;
+		if (level > 1 && is_table(e))
+			walk(table_at(e), level - 1, va, fn, arg);
+		else
+			fn(arg, va, LEVEL_SIZE(level), PADDR(e & PTE_FRAME), pte_prot((pte_t){e}));
+	}
+}
+
+void
+arch_kernel_walk(void (*fn)(void *arg, uint64_t va, uint64_t size, paddr_t pa, unsigned prot),
+		 void *arg)
+{
+	walk(phys_to_virt(kernel_pt.root), 4, KERNEL_HALF, fn, arg);
+}
+
+struct boot_range
+arch_kernel_text(void)
+{
+	return (struct boot_range){PADDR(a64_image_phys(__text_start)),
+				   (uint64_t)(__text_end - __text_start)};
+}
+
+/* ---- Address spaces ---- */
+
+int
+arch_pt_create(struct arch_pt *pt)
+{
+	struct page *p;
+	int err = page_alloc_zero(PAGE_TABLE, &p);
+
+	if (err)
+		return err;
+	pt->root = page_paddr(p);
+	pt->asid = 0;
+	pt->cpus = 0;
+	return 0;
+}
+
+static void
+free_tables(uint64_t *table, unsigned level)
+{
+	for (unsigned i = 0; i < ENTRIES; i++) {
+		if (!(table[i] & PTE_VALID))
+			continue;
+		if (level > 2)
+			free_tables(table_at(table[i]), level - 1);
+		page_put(page_of(PADDR(table[i] & PTE_FRAME)));
+	}
+}
+
+/* An idle CPU may still have the tables loaded: it runs on whatever was there. */
+static void
+leave_lazy(void *arg)
+{
+	if (this_cpu()->pt == arg)
+		arch_pt_activate(&kernel_pt);
+}
+
+/*
+ * Entries of the tables that are freed may stay in TLBs, under an ASID that no CPU walks with again
+ * before all of it is forgotten (asid.c).
+ */
+void
+arch_pt_destroy(struct arch_pt *pt)
+{
+	uint64_t lazy = 0;
+
+	for (unsigned i = 0; i < MAX_CPUS; i++) {
+		if (__atomic_load_n(&cpus[i].pt, __ATOMIC_ACQUIRE) == pt)
+			lazy |= BIT(i);
+	}
+	if (lazy)
+		a64_run_on_cpus(lazy, leave_lazy, pt);
+	free_tables(phys_to_virt(pt->root), 4);
+	page_put(page_of(pt->root));
+	pt->root = PADDR(0);
+}
+
+void
+a64_bringup_end(void)
+{
+	arch_tlb_flush(&kernel_pt, 0, UINT64_MAX);
+	free_tables(phys_to_virt(bringup_root), 4);
+	page_put(page_of(bringup_root));
+}
+
+/* ---- Instruction caches ---- */
+
+/*
+ * What was written to a frame through the direct map becomes what is fetched from it: data caches are
+ * cleaned and instruction caches made to forget, to the point where the two meet (ARM D7.5.6).  Once a
+ * frame, until it is written again (page_written): the flag says so.
+ */
+static void
+make_fetchable(paddr_t pa)
+{
+	struct page *p = page_of(pa);
+	uint64_t ctr = READ_SYSREG(ctr_el0), start = (uint64_t)phys_to_virt(pa);
+	uint64_t dline = 4ul << (ctr >> 16 & 15), iline = 4ul << (ctr & 15);
+
+	if (__atomic_load_n(&p->flags, __ATOMIC_ACQUIRE) & PAGE_FETCHABLE)
+		return;
+	if (!(ctr & BIT(28))) { /* CTR_EL0.IDC: cleaning is not needed */
+		for (uint64_t at = start; at < start + PAGE_SIZE; at += dline)
+			__asm__ volatile("dc cvau, %0" : : "r"(at) : "memory");
+	}
+	a64_dsb(ish); /* cleaned (or written, with IDC) before anything is forgotten */
+	if (!(ctr & BIT(29))) { /* CTR_EL0.DIC: forgetting is not needed */
+		/* By address only where the cache finds it by any alias; else all of it. */
+		if ((ctr >> 14 & 3) == 3) {
+			for (uint64_t at = start; at < start + PAGE_SIZE; at += iline)
+				__asm__ volatile("ic ivau, %0" : : "r"(at) : "memory");
+		} else {
+			__asm__ volatile("ic ialluis" : : : "memory");
+		}
+		a64_dsb(ish); /* forgotten on every CPU before the page is mapped */
+	}
+	__atomic_fetch_or(&p->flags, (uint16_t)PAGE_FETCHABLE, __ATOMIC_RELEASE);
+}
+
+static bool
+user_executable(uint64_t e)
+{
+	return (e & (PTE_VALID | PTE_USER | PTE_UXN)) == (PTE_VALID | PTE_USER);
+}
+
+/* ---- Entries ---- */
+
+int
+arch_pt_map(struct arch_pt *pt, uint64_t va, pte_t pte)
+{
+	uint64_t *e, old;
+	int err = make_entry(root_of(pt, va), va, 1, &e);
+
+	if (err)
+		return err;
+	if (user_executable(pte.v))
+		make_fetchable(pte_paddr(pte));
+	/*
+	 * Another frame in the place of one that is there: two CPUs must not see both.  Break before
+	 * make (ARM D8.14.1); who comes in between faults and waits for the lock that the caller holds.
+	 */
+	old = *e;
+	if ((old & PTE_VALID) && (old ^ pte.v) & PTE_FRAME) {
+		WRITE_ONCE(*e, 0);
+		arch_tlb_flush(pt, va, va + PAGE_SIZE);
+	}
+	WRITE_ONCE(*e, pte.v);
+	if (va >= KERNEL_HALF) {
+		a64_dsb(ishst);
+		a64_isb();
+	}
+	return 0;
+}
+
+pte_t
+arch_pt_get(struct arch_pt *pt, uint64_t va)
+{
+	paddr_t root = root_of(pt, va);
+	uint64_t *table = phys_to_virt(root), e;
+
+	if (!root.v)
+		return pte_none();
+	for (unsigned l = 4;; l--) {
+		e = table[INDEX(va, l)];
+		if (l == 1)
+			return (pte_t){e};
+		if (!(e & PTE_VALID))
+			return pte_none();
+		if (!is_table(e)) /* kernel only: the 4 KiB of it that va names */
+			return (pte_t){(e | PTE_TABLE) + (va & (LEVEL_SIZE(l) - 1) & ~PAGE_MASK)};
+		table = table_at(e);
+	}
+}
+
+void
+arch_pt_update(struct arch_pt *pt, uint64_t start, uint64_t end,
+	       pte_t (*fn)(void *arg, uint64_t va, pte_t old), void *arg)
+{
+	paddr_t root = root_of(pt, start);
+
+	for (uint64_t va = start; va < end;) {
+		uint64_t *table = phys_to_virt(root);
+		unsigned l;
+
+		for (l = 4; l > 1; l--) {
+			uint64_t e = table[INDEX(va, l)];
+
+			if (!(e & PTE_VALID))
+				break;
+			table = table_at(e);
+		}
+		if (l > 1) { /* nothing below this entry */
+			va = ALIGN_DOWN(va, LEVEL_SIZE(l)) + LEVEL_SIZE(l);
+			continue;
+		}
+		do {
+			pte_t old = {table[INDEX(va, 1)]}, new;
+
+			if (pte_present(old)) {
+				new = fn(arg, va, old);
+				if (new.v != old.v) {
+					if (user_executable(new.v))
+						make_fetchable(pte_paddr(new));
+					WRITE_ONCE(table[INDEX(va, 1)], new.v);
+				}
+			}
+			va += PAGE_SIZE;
+		} while (va < end && INDEX(va, 1));
+	}
+}
+
+/*
+ * Exempt programs may write where they execute, which WXN would forbid them.  It may be cached in TLBs
+ * (ARM D8.4.2), so the whole TLB of this CPU goes with it.
+ */
+static void
+set_wxn(struct cpu *c, bool off)
+{
+	uint64_t sctlr = READ_SYSREG(sctlr_el1);
+
+	c->wxn_off = off;
+	if (!harden_wanted(HARDEN_WX))
+		return;
+	a64_write_sctlr(off ? sctlr & ~SCTLR_WXN : sctlr | SCTLR_WXN);
+	__asm__ volatile("tlbi vmalle1" : : : "memory");
+	a64_dsb(nsh);
+	a64_isb();
+}
+
+void
+arch_pt_activate(struct arch_pt *pt)
+{
+	struct cpu *c = this_cpu();
+	irqstate_t s = arch_irq_save();
+	uint64_t ttbr = a64_image_phys(empty_table);
+	bool exempt = false;
+
+	if (pt != &kernel_pt) {
+		ttbr = pt->root.v | asid_activate(pt) << 48;
+		exempt = container_of(pt, struct vm, pt)->allow_wx;
+	}
+	__atomic_store_n(&c->pt, pt, __ATOMIC_RELEASE);
+	/* Root and ASID change in one write. */
+	WRITE_SYSREG(ttbr0_el1, ttbr);
+	a64_isb(); /* user copies below translate by the new tables */
+	if (unlikely(exempt != c->wxn_off))
+		set_wxn(c, exempt);
+	arch_irq_restore(s);
+}
+
+bool
+a64_user_pages_pxn(void)
+{
+	struct arch_pt *pt = this_cpu()->pt;
+	uint64_t *tables[5];
+	unsigned index[5] = {0}, l = 4;
+
+	if (!pt || pt == &kernel_pt)
+		return true;
+	tables[4] = phys_to_virt(pt->root);
+	for (;;) {
+		uint64_t e;
+
+		if (index[l] == ENTRIES) {
+			if (++l > 4)
+				return true;
+			continue;
+		}
+		e = READ_ONCE(tables[l][index[l]++]);
+		if (!(e & PTE_VALID))
+			continue;
+		if (l > 1) {
+			tables[--l] = table_at(e);
+			index[l] = 0;
+		} else if (!(e & PTE_PXN)) {
+			return false;
+		}
+	}
+}
+
+/* ---- TLB ---- */
+
+/* By address: operand is an ASID and the page number. */
+#define TLBI(op, operand) __asm__ volatile("tlbi " #op ", %0" : : "r"(operand) : "memory")
+#define VA_OPERAND(va)	  ((va) >> PAGE_SHIFT & ((1ul << 44) - 1))
+
+static void
+flush_kernel(uint64_t start, uint64_t end)
+{
+	if (end - start <= FLUSH_BY_PAGE_MAX * PAGE_SIZE) {
+		for (uint64_t va = start; va < end; va += PAGE_SIZE)
+			TLBI(vaale1is, VA_OPERAND(va));
+	} else {
+		__asm__ volatile("tlbi vmalle1is" : : : "memory");
+	}
+	a64_dsb(ish);
+}
+
+/*
+ * TLBI reaches the other CPUs by itself: no interrupts are sent.  The dsb before makes table writes
+ * visible to every walker, the one after waits until every CPU has forgotten, and the accesses that
+ * used the old entries are over.
+ */
+void
+arch_tlb_flush(struct arch_pt *pt, uint64_t start, uint64_t end)
+{
+	uint64_t asid = asid_number(pt) << 48, cpus_mask;
+	bool by_page = end - start <= FLUSH_BY_PAGE_MAX * PAGE_SIZE;
+
+	if (pt == &kernel_pt) {
+		a64_dsb(ishst);
+		flush_kernel(start, end);
+		a64_isb();
+		return;
+	}
+	a64_dsb(ish); /* also: table writes before the mask is read, see asid_activate */
+	cpus_mask = __atomic_load_n(&pt->cpus, __ATOMIC_RELAXED);
+	if (!cpus_mask)
+		return; /* it never ran under this ASID */
+	if (cpus_mask == BIT(arch_cpu_number())) {
+		for (uint64_t va = start; by_page && va < end; va += PAGE_SIZE)
+			TLBI(vale1, asid | VA_OPERAND(va));
+		if (!by_page)
+			TLBI(aside1, asid);
+		a64_dsb(nsh);
+	} else {
+		for (uint64_t va = start; by_page && va < end; va += PAGE_SIZE)
+			TLBI(vale1is, asid | VA_OPERAND(va));
+		if (!by_page)
+			TLBI(aside1is, asid);
+		a64_dsb(ish);
+	}
+	a64_isb();
+}
+
+void
+arch_tlb_flush_local(uint64_t va)
+{
+	struct arch_pt *pt = this_cpu()->pt;
+
+	a64_dsb(nshst);
+	TLBI(vale1, asid_number(pt) << 48 | VA_OPERAND(va));
+	a64_dsb(nsh);
+	a64_isb();
+}

@@ -1,0 +1,261 @@
+/*
+ * Start-up of every processor.  The boot loader enters boot_entry as Linux's Documentation/arch/arm64/
+ * booting.rst says: translation off, x0 = physical address of the device tree, at EL2 or EL1, the
+ * image on a 2 MiB boundary anywhere.  PSCI enters the others at secondary_start with x0 as CPU_ON was
+ * told.  Both go down to EL1 and turn translation on; the first tables already keep W^X: text R-X,
+ * everything else non-executable, no alias.
+ */
+#include "asm.h"
+#include "offsets.h"
+#include "sysreg.h"
+
+	.arch armv8.5-a
+	.section .text.boot, "ax"
+
+/* Linux's image header: 64 bytes, of which the first is the code to enter. */
+FUNC(boot_entry)
+	b start
+	.long 0
+	.quad 0		   /* load offset from a 2 MiB boundary */
+	.long __image_size /* what is cleared included */
+	.long 0
+	.quad 0xa /* little-endian, 4 KiB pages, anywhere in memory */
+	.quad 0, 0, 0
+	.ascii "ARM\x64"
+	.long 0
+
+/* Table pages, in .bss. */
+#define ROOT_HIGH 0x0000
+#define PUD_HIGH  0x1000
+#define PMD_HIGH  0x2000
+#define ROOT_LOW  0x3000
+#define PUD_LOW	  0x4000
+#define PMD_LOW	  0x5000
+#define PTES	  0x6000 /* IMAGE_TABLES of them */
+
+#define TEXT_BITS (PTE_VALID | PTE_TABLE | PTE_RO | PTE_SH | PTE_AF | PTE_UXN)
+#define DATA_BITS (PTE_VALID | PTE_TABLE | PTE_SH | PTE_AF | PTE_UXN | PTE_PXN)
+
+start:
+	mov x19, x0 /* the device tree */
+	bl to_el1
+	adrp x20, __image_start /* where the image lies */
+
+	/*
+	 * .bss is ours to clear.  Caches are off: lines that the loader left behind must go first, or
+	 * they would hide what is written here once caches are on.
+	 */
+	adrp x0, __bss_start
+	adrp x1, __bss_end
+	mrs x2, ctr_el0
+	ubfx x2, x2, #16, #4 /* log2 of words in the smallest data cache line */
+	mov x3, #4
+	lsl x2, x3, x2
+	mov x3, x0
+1:	dc ivac, x3
+	add x3, x3, x2
+	cmp x3, x1
+	b.lo 1b
+	dsb sy
+1:	stp xzr, xzr, [x0], #16
+	stp xzr, xzr, [x0], #16
+	stp xzr, xzr, [x0], #16
+	stp xzr, xzr, [x0], #16
+	cmp x0, x1
+	b.lo 1b
+
+	/* The image at its link address: 0xffffffff80200000 is entry 511, 510, 1 of the levels. */
+	adrp x21, boot_tables
+	add x0, x21, #PUD_HIGH
+	orr x0, x0, #3
+	str x0, [x21, #(ROOT_HIGH + 8 * 511)]
+	add x0, x21, #PMD_HIGH
+	orr x0, x0, #3
+	add x1, x21, #PUD_HIGH
+	str x0, [x1, #(8 * 510)]
+	add x0, x21, #PTES
+	orr x0, x0, #3
+	add x1, x21, #PMD_HIGH
+	mov x2, #IMAGE_TABLES
+1:	str x0, [x1, #8]!
+	add x0, x0, #0x1000
+	subs x2, x2, #1
+	b.ne 1b
+
+	add x0, x21, #PTES
+	mov x1, x20
+	adrp x2, __text_end
+	ldr x3, =TEXT_BITS
+1:	orr x4, x1, x3
+	str x4, [x0], #8
+	add x1, x1, #0x1000
+	cmp x1, x2
+	b.lo 1b
+	adrp x2, __data_end
+	ldr x3, =DATA_BITS
+1:	orr x4, x1, x3
+	str x4, [x0], #8
+	add x1, x1, #0x1000
+	cmp x1, x2
+	b.lo 1b
+
+	/* The image's first 2 MiB where it lies, with the same permissions, for the jump below. */
+	add x0, x21, #PUD_LOW
+	orr x0, x0, #3
+	ubfx x1, x20, #39, #9
+	add x2, x21, #ROOT_LOW
+	str x0, [x2, x1, lsl #3]
+	add x0, x21, #PMD_LOW
+	orr x0, x0, #3
+	ubfx x1, x20, #30, #9
+	add x2, x21, #PUD_LOW
+	str x0, [x2, x1, lsl #3]
+	add x0, x21, #PTES
+	orr x0, x0, #3
+	ubfx x1, x20, #21, #9
+	add x2, x21, #PMD_LOW
+	str x0, [x2, x1, lsl #3]
+
+	add x0, x21, #ROOT_LOW
+	mov x1, x21
+	bl cpu_setup
+	msr sctlr_el1, x0
+	isb
+	adr x0, 1f /* from the alias to the address the kernel is linked for */
+	sub x0, x0, x20
+	ldr x1, =LINK_BASE
+	add x0, x0, x1
+	br x0
+1:	adrp x0, boot_stack_top
+	mov sp, x0
+	mov x29, xzr
+	mov x30, xzr
+	mov x0, x19
+	mov x1, x20
+	bl a64_boot
+	b .
+END(boot_entry)
+
+/*
+ * To EL1 with interrupts masked.  From EL2: it traps nothing (but vector extensions that the kernel
+ * does not save), the virtual counter is the physical one, and EL2 is left for good.
+ */
+to_el1:
+	msr daifset, #15
+	mrs x2, CurrentEL
+	cmp x2, #(2 << 2)
+	b.ne 9f
+	mov x2, #(1 << 31)		       /* HCR_EL2.RW: EL1 is AArch64 */
+	orr x2, x2, #((1 << 40) | (1 << 41)) /* pointer authentication does not trap */
+	msr hcr_el2, x2
+	mov x2, #3 /* counter and timer do not trap */
+	msr cnthctl_el2, x2
+	msr cntvoff_el2, xzr
+	mrs x2, midr_el1
+	msr vpidr_el2, x2
+	mrs x2, mpidr_el1
+	msr vmpidr_el2, x2
+	mov x2, #0x33ff
+	msr cptr_el2, x2
+	msr hstr_el2, xzr
+	msr vttbr_el2, xzr
+	mrs x2, id_aa64dfr0_el1
+	ubfx x2, x2, #8, #4 /* PMUVer: 0 and 15 are none */
+	add x2, x2, #1
+	tst x2, #14
+	b.eq 1f
+	mrs x2, pmcr_el0
+	ubfx x2, x2, #11, #5
+	msr mdcr_el2, x2 /* all event counters are EL1's */
+1:	mrs x2, id_aa64pfr0_el1
+	ubfx x2, x2, #24, #4
+	cbz x2, 2f
+	mrs x2, S3_4_C12_C9_5 /* ICC_SRE_EL2: EL1 may use the interrupt controller's registers */
+	mov x3, #9
+	orr x2, x2, x3
+	msr S3_4_C12_C9_5, x2
+	isb
+	msr S3_4_C12_C11_0, xzr /* ICH_HCR_EL2: no virtual interrupts */
+2:	ldr x2, =SCTLR_RES1
+	msr sctlr_el1, x2
+	mov x2, #(PSTATE_D | PSTATE_A | PSTATE_I | PSTATE_F | 5) /* EL1, its own stack pointer */
+	msr spsr_el2, x2
+	msr elr_el2, x30
+	eret
+9:	ret
+
+/*
+ * x0, x1 = roots of the low and the high half: sets everything that translation needs; returns in x0
+ * what SCTLR_EL1 must become.  Translation is off.
+ */
+cpu_setup:
+	msr ttbr0_el1, x0
+	msr ttbr1_el1, x1
+	ldr x0, =MAIR_VALUE
+	msr mair_el1, x0
+	ldr x0, =(TCR_HALF(0) | TCR_HALF(16) | TCR_TG1_4K | TCR_TBI0)
+	mrs x1, id_aa64mmfr0_el1
+	and x2, x1, #15 /* physical address size; beyond 48 bits other entry formats begin */
+	mov x3, #5
+	cmp x2, x3
+	csel x2, x2, x3, lo
+	orr x0, x0, x2, lsl #TCR_IPS_SHIFT
+	ubfx x2, x1, #4, #4
+	cmp x2, #2
+	b.ne 1f
+	orr x0, x0, #TCR_AS
+1:	mrs x1, id_aa64mmfr2_el1
+	ubfx x1, x1, #60, #4
+	cbz x1, 2f
+	orr x0, x0, #TCR_E0PD1
+2:	msr tcr_el1, x0
+	mov x0, #(3 << 20) /* CPACR_EL1: floating point and SIMD for both levels; SVE and SME trap */
+	msr cpacr_el1, x0
+	msr mdscr_el1, xzr
+	dsb sy /* the tables, written past the caches, before any walk */
+	tlbi vmalle1
+	ic iallu
+	dsb nsh
+	isb
+	ldr x0, =SCTLR_INIT
+	ret
+
+/* x0 = virtual address of this processor's struct cpu.  a64_bringup holds the two roots. */
+FUNC(secondary_start)
+	mov x19, x0
+	bl to_el1
+	adrp x2, a64_bringup
+	add x2, x2, :lo12:a64_bringup
+	ldp x0, x1, [x2]
+	bl cpu_setup
+	adr x2, 1f
+	adrp x3, __image_start
+	sub x2, x2, x3
+	ldr x3, =LINK_BASE
+	add x2, x2, x3
+	msr sctlr_el1, x0
+	isb
+	br x2
+1:	ldr x0, [x19, #CPU_KERNEL_SP]
+	mov sp, x0
+	mov x29, xzr
+	mov x30, xzr
+	mov x0, x19
+	bl a64_secondary
+	b .
+END(secondary_start)
+	.ltorg
+
+	.bss
+	/* As every kernel stack: 32 KiB, the upper half of a slot of 64 (entry.S tests the bit). */
+	.balign 65536
+	.globl boot_tables, boot_stack_top
+	.hidden boot_tables, boot_stack_top
+boot_tables:
+	.skip 4096 * (6 + IMAGE_TABLES)
+	.balign 32768
+	/* Left for good, and unused, once the first idle thread runs on its own guarded stack. */
+	.skip 32768
+boot_stack_top:
+	.skip 8
+	.section .note.GNU-stack, "", @progbits
