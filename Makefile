@@ -20,7 +20,13 @@ RELEASE	?= 0
 FROM	?= .
 
 PYTHON	?= /usr/bin/python3
-BUSYBOX	?= $(firstword $(wildcard /bin/busybox /usr/bin/busybox /usr/sbin/busybox))
+# A static busybox of the architecture: this machine's, or one that is fetched.
+HOST_BUSYBOX := $(firstword $(wildcard /bin/busybox /usr/bin/busybox /usr/sbin/busybox))
+ifeq ($(ARCH),$(shell uname -m))
+BUSYBOX	?= $(HOST_BUSYBOX)
+else
+BUSYBOX	?= $(B)/busybox
+endif
 
 # ---- Toolchain --------------------------------------------------------------------------------
 
@@ -183,11 +189,17 @@ $(B)/user/bench-hello: user/bench/hello.c $(B)/user/flags
 	$(say) CCLD $@
 	$(Q)$(CC) $(CFLAGS_USER) -o $@ $<
 
+ifneq ($(ARCH),$(shell uname -m))
+$(B)/busybox:
+	$(say) FETCH $@
+	$(Q)$(PYTHON) -m grade.fetch_busybox --arch $(ARCH)
+endif
+
 # What the initramfs holds beside busybox is listed in grade/initrd.py.
 $(B)/initrd.cpio: $(UPROGS) $(wildcard user/test/*.sh) $(wildcard user/etc/*) grade/initrd.py \
 		$(B)/user/flags $(BUSYBOX)
 	$(say) CPIO $@
-	$(Q)$(PYTHON) -m grade.initrd --busybox '$(BUSYBOX)' --strip $(STRIP) -o $@ $(UPROGS) \
+	$(Q)$(PYTHON) -m grade.initrd --busybox '$(BUSYBOX)' --ask '$(HOST_BUSYBOX)' --strip $(STRIP) -o $@ $(UPROGS) \
 		$(addprefix --test=,$(wildcard user/test/*.sh))
 
 # ---- The machine ------------------------------------------------------------------------------
@@ -213,7 +225,7 @@ build: kernel initrd ## the kernel and the initramfs (what a bare `make` does)
 
 kernel: $(B)/rampart ## the kernel alone: build/ARCH/rampart, symbols in rampart.sym
 
-ifeq ($(BUSYBOX),)
+ifeq ($(HOST_BUSYBOX),)
 $(B)/initrd.cpio: no-busybox
 no-busybox:
 	@echo 'no busybox on this machine: run ./setup' >&2; exit 1

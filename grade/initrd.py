@@ -95,22 +95,27 @@ def stripped(program: Path, strip: str) -> bytes:
         return copy.read_bytes()
 
 
-def add_busybox(archive: Archive, busybox: Path) -> None:
-    """busybox, unmodified, and a symbolic link for each applet where it expects to be."""
+def add_busybox(archive: Archive, busybox: Path, ask: Path) -> None:
+    """busybox, unmodified, and a symbolic link for each applet where it expects to be.
+
+    One of another architecture cannot be asked for its applets: `ask` is one that runs here.
+    """
     image = busybox.read_bytes()
     if b"/ld-linux" in image[:4096]:
         raise SystemExit(f"initrd: {busybox} is not static: install busybox-static (see ./setup)")
     archive.file("bin/busybox", image, 0o755)
     done = subprocess.run(
-        [str(busybox), "--list-full"], check=True, capture_output=True, text=True
+        [str(ask), "--list-full"], check=True, capture_output=True, text=True
     )
     for path in done.stdout.split():
-        if path not in archive.entries and path != "linuxrc":
+        known = b"\0" + path.split("/")[-1].encode() + b"\0" in image
+        if known and path not in archive.entries and path != "linuxrc":
             archive.link(path, "/bin/busybox")
 
 
 def build(
-    busybox: Path, programs: list[Path], scripts: list[Path], etc: Path, strip: str
+    busybox: Path, programs: list[Path], scripts: list[Path], etc: Path, strip: str,
+    ask: Path | None = None,
 ) -> Archive:
     """The whole tree: ours first, then the applets whose names are still free."""
     archive = Archive()
@@ -129,13 +134,14 @@ def build(
     archive.link("sbin/init", "/init")
     for script in scripts:
         archive.file(f"test/{script.name}", script.read_bytes(), 0o755)
-    add_busybox(archive, busybox)
+    add_busybox(archive, busybox, ask or busybox)
     return archive
 
 
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="grade.initrd", description=__doc__.splitlines()[0])
     parser.add_argument("--busybox", type=Path, required=True)
+    parser.add_argument("--ask", type=Path, help="a busybox that runs here (default: the same)")
     parser.add_argument("--etc", type=Path, default=Path("user/etc"))
     parser.add_argument("--strip", default="strip")
     parser.add_argument("--test", type=Path, action="append", default=[], metavar="SCRIPT")
@@ -143,7 +149,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("programs", type=Path, nargs="*")
     args = parser.parse_args(argv)
 
-    archive = build(args.busybox, args.programs, args.test, args.etc, args.strip)
+    archive = build(args.busybox, args.programs, args.test, args.etc, args.strip, args.ask)
     fresh = args.output.with_suffix(".new")
     fresh.write_bytes(archive.pack())
     os.replace(fresh, args.output)
