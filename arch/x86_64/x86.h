@@ -152,7 +152,7 @@ x86_out16(uint16_t port, uint16_t v)
 extern char __image_start[], __text_start[], __text_end[], __rodata_start[], __rodata_end[];
 extern char __ro_after_init_start[], __ro_after_init_end[], __data_start[], __data_end[];
 
-/* acpi.c: what the firmware's tables say. */
+/* firmware.c: what the firmware's tables say. */
 struct acpi_info {
 	uint32_t lapic_ids[MAX_CPUS];
 	unsigned ncpus;
