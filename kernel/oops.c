@@ -133,6 +133,7 @@ print_reason(const char *what, const char *mitigation, const char *fmt, va_list 
 noreturn void
 panic(const char *fmt, ...)
 {
+	const uint64_t *record = (const uint64_t *)arch_frame_pointer();
 	va_list ap;
 
 	arch_irq_disable();
@@ -142,7 +143,7 @@ panic(const char *fmt, ...)
 	va_end(ap);
 	print_process();
 	arch_print_registers();
-	backtrace((uint64_t)__builtin_return_address(0), arch_frame_pointer());
+	backtrace(record[1], record[0]);
 	die();
 }
 
