@@ -242,7 +242,9 @@ gdb: build ## debug: joins a `make run DEBUG=1`, or boots by itself with the con
 attack: build ## boot, run the attack NAME=... and power off; without NAME, list them
 	$(Q)$(QEMU) $(QFLAGS) -serial mon:stdio -append '$(APPEND) -- /bin/attack $(or $(NAME),-l)'
 
+# Without the Linux kernel those tests fail that compare with it.
 test: build check-headers ## every test but the long ones
+	-$(Q)$(PYTHON) -m grade.fetch_linux --arch $(ARCH)
 	$(Q)$(PYTHON) -m pytest grade/tests -n 2 -m 'not soak' $(PYTEST)
 
 soak: build ## the long ones: forks by the thousand, garbage system calls, NMIs

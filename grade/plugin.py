@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from grade import fetch_linux
 from grade.image import Image
 from grade.moments import qemu_seed
 from grade.qemu import ARCHES, Machine
@@ -76,6 +77,15 @@ def build(request: pytest.FixtureRequest, arch: str) -> Build:
             pytest.fail(f"missing: {names}", pytrace=False)
         pytest.skip(f"not built: {names}")
     return made
+
+
+@pytest.fixture(scope="session")
+def linux(arch: str) -> Path:
+    """Debian's Linux kernel to compare with (`make linux`); without it the test fails, and says why."""
+    try:
+        return fetch_linux.fetch(arch)
+    except fetch_linux.FetchError as error:
+        pytest.fail(f"no Linux kernel to compare with: {error}", pytrace=False)
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,17 @@
 #!/bin/sh
-# Runs the regression programs that are named (all without a name) and says how each ended:
-#   all.sh: /bin/test-NAME exited with N
+# Runs the regression programs that are named (without names, all) and says how each ended:
+#   all.sh: test-NAME exited with N
 # Exits with the number of those that failed.
-for name in ${*:-fork_cow mmap signals threads process files pipes_poll tty clocks hostile fpu tlb}; do
+if [ $# = 0 ]; then
+	for file in /bin/test-*; do
+		case ${file#/bin/test-} in
+		forkbomb | forkexec | fuzz | load | memhog) ;; # They load the kernel and judge nothing.
+		*) set -- "$@" "${file#/bin/test-}" ;;
+		esac
+	done
+fi
+failed=0
+for name; do
 	echo "all.sh: test-$name begins"
 	"/bin/test-$name"
 	status=$?
@@ -10,4 +19,4 @@ for name in ${*:-fork_cow mmap signals threads process files pipes_poll tty cloc
 	[ $status = 0 ] || failed=$((failed + 1))
 done
 echo "all.sh: done"
-exit ${failed:-0}
+exit $failed
