@@ -185,6 +185,9 @@ $(addprefix $(B)/user/,$(UTESTS)): $(B)/user/test-%: user/test/%.c $$(wildcard u
 	$(say) CCLD $@
 	$(Q)$(CC) $(CFLAGS_USER) -o $@ $<
 
+# The one that is position-independent.
+$(B)/user/test-pie: CFLAGS_USER := $(filter-out -static,$(CFLAGS_USER)) -fPIE -static-pie
+
 $(B)/user/bench-hello: user/bench/hello.c $(B)/user/flags
 	$(say) CCLD $@
 	$(Q)$(CC) $(CFLAGS_USER) -o $@ $<
