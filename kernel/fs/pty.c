@@ -103,15 +103,14 @@ static void
 slave_closed(struct tty *t)
 {
 	struct pty *p = pty_of(t);
-	bool last;
 
+	/* With the lock held, for without users the pair, queues and all, may be made anew. */
 	spin_lock(&ptys_lock);
-	last = --p->slaves == 0;
-	spin_unlock(&ptys_lock);
-	if (last) {
+	if (--p->slaves == 0) {
 		wake_all(&p->read_wait);
 		wake_all(&p->write_wait);
 	}
+	spin_unlock(&ptys_lock);
 }
 
 static const struct tty_driver slave_driver = {
