@@ -6,12 +6,13 @@ Whatever the guest does is a verdict; QemuError, OSError and errors of our own a
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import random
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -216,7 +217,9 @@ def run_scenarios(run: Run, scenarios: list[Callable[[Run], None]]) -> None:
 
     def one(scenario: Callable[[Run], None]) -> None:
         try:
-            scenario(run)
+            # An Image reads its file as it goes: each thread has one of its own.
+            with contextlib.closing(Image(run.built.symbols)) as image:
+                scenario(replace(run, image=image))
         except (Ended, *GUEST_FAULTS) as error:
             lost.append(f"{scenario.__name__}\0{str(error).splitlines()[0]}")
         except BaseException as error:      # noqa: B902 - carried to the caller, below

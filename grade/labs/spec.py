@@ -40,6 +40,7 @@ class Lab:
     editable: tuple[str, ...]
     attack: str
     reading: tuple[str, ...]
+    userland: tuple[str, ...]       # programs of user/ that its boots need, beside init and busybox
     gates: dict[str, str] = field(default_factory=dict)
     checks: tuple[CheckSpec, ...] = ()
 
@@ -83,7 +84,8 @@ def load(folder: Path) -> Lab:
     lab = Lab(folder, _get(table, "name", str, where), _get(table, "title", str, where),
               float(_get(table, "hours", (int, float), where)), _strings(table, "requires", where),
               _strings(table, "arch", where), _strings(table, "editable", where), _get(table, "attack", str, where),
-              _strings(table, "reading", where), {str(k): str(v) for k, v in gates.items()}, tuple(checks))
+              _strings(table, "reading", where), _strings(table, "userland", where),
+              {str(k): str(v) for k, v in gates.items()}, tuple(checks))
     names = [c.name for c in lab.checks] + list(lab.gates)
     if len(set(names)) != len(names):
         raise SpecError(f"{where}: a check's name stands there twice")

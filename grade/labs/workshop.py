@@ -103,7 +103,8 @@ class Workshop:
             return base / "tree"
         work = self._scratch / "base"
         tree.copy(self.root, work, names)
-        self._make(work, "build", WorkshopError)
+        self._make(work, ["kernel", *(f"build/{self.arch}/user/{name}" for name in ("init", *self.lab.userland))],
+                   WorkshopError)
         self._programs(work)
         cache.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(prefix="new-", dir=cache))
@@ -118,7 +119,7 @@ class Workshop:
         return base / "tree"
 
     def _programs(self, work: Path) -> None:
-        """The lab's own programs, and the initramfs that holds them: init, busybox, tests."""
+        """The lab's own programs, and the initramfs that holds them beside init, busybox and the lab's userland."""
         out = work / "build" / "lab"
         out.mkdir(parents=True)
         where = self.sandbox.inside(work)
@@ -130,8 +131,7 @@ class Workshop:
             if status != 0:
                 raise WorkshopError(f"{source.name}: {text.strip()}")
         user = work / "build" / self.arch / "user"
-        programs = [user / "init", *sorted(user.glob("test-*")), *([user / "attack"] if (user / "attack").exists()
-                                                                   else []), *sorted(out.iterdir())]
+        programs = [*(user / name for name in ("init", *self.lab.userland)), *sorted(out.iterdir())]
         busybox = next((Path(p) for p in ("/bin/busybox", "/usr/bin/busybox", "/usr/sbin/busybox")
                         if Path(p).is_file()), None)
         if busybox is None:
@@ -143,9 +143,9 @@ class Workshop:
     def _copy(source: Path, dest: Path) -> None:
         subprocess.run(["cp", "-a", "--reflink=auto", str(source), str(dest)], check=True, timeout=300)
 
-    def _make(self, work: Path, verb: str, error: type[WorkshopError] | None) -> str | None:
+    def _make(self, work: Path, targets: list[str], error: type[WorkshopError] | None) -> str | None:
         """Runs make; None, or what the compiler said first (raised as `error` if there is one)."""
-        status, text = self.sandbox.run(["make", "-C", self.sandbox.inside(work), verb, f"ARCH={self.arch}"], work,
+        status, text = self.sandbox.run(["make", "-C", self.sandbox.inside(work), *targets, f"ARCH={self.arch}"], work,
                                         BUILD_SECONDS)
         if status == 0:
             return None
@@ -177,7 +177,7 @@ class Workshop:
         work = self._scratch / label
         self._copy(self.base, work)
         tree.overlay(work, tuple(submission), submission.__getitem__)
-        said = self._make(work, "kernel", None)
+        said = self._make(work, ["kernel"], None)
         if said is not None:
             raise SubmissionError(said, "does not compile")
         out = work / "build" / self.arch
