@@ -293,16 +293,17 @@ pipe_detach(struct inode *inode, struct pipe *p, unsigned flags)
 	last = !p->readers && !p->writers;
 	if (last)
 		inode->data = NULL;
-	spin_unlock(&pipes_lock);
-	if (last) {
-		pipe_free(p);
-		return;
-	}
-	/* The other side may wait for what can no longer come. */
-	if (!READ_ONCE(p->writers))
+	/*
+	 * The other side may wait for what can no longer come.  Under the lock, for whoever is last
+	 * frees the pipe.
+	 */
+	if (!last && !p->writers)
 		wake_all(&p->readers_wait);
-	if (!READ_ONCE(p->readers))
+	if (!last && !p->readers)
 		wake_all(&p->writers_wait);
+	spin_unlock(&pipes_lock);
+	if (last)
+		pipe_free(p);
 }
 
 static void
