@@ -118,7 +118,7 @@ die(void)
 	arch_reboot();
 }
 
-static void
+static void printf_like(3, 0)
 print_reason(const char *what, const char *mitigation, const char *fmt, va_list ap)
 {
 	char reason[256];

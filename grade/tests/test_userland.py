@@ -103,7 +103,8 @@ def test_jobs_stop_and_go_on_in_background_and_foreground(shell: Machine) -> Non
 def test_a_background_job_that_reads_the_terminal_stops_until_it_is_in_the_foreground(
         shell: Machine) -> None:
     shell.ask("cat > /tmp/typed &", SOON)
-    assert re.search(r"Stopped \(tty input\)", shell.ask("while jobs | grep -q Running; do :; done; jobs", SOON))
+    listed = shell.ask("while jobs | grep -q Running; do :; done; jobs", SOON)
+    assert re.search(r"Stopped \(tty input\)", listed)
     shell.send("fg\n")
     shell.wait_for(r"^cat.*\n", SOON)
     shell.send(f"for cat\n{CTRL_D}")

@@ -276,7 +276,7 @@ console_write_locked(const char *s, size_t n)
 	spin_unlock_irq(&log_lock, irq);
 }
 
-static void
+static void printf_like(2, 0)
 vlog(bool console, const char *fmt, va_list ap)
 {
 	char line[512];

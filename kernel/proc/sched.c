@@ -221,7 +221,7 @@ schedule(void)
 
 	assert(spin_depth[cpu] == 0);
 	spin_lock(&rq->lock);
-	__atomic_fetch_and(&prev->work, ~WORK_RESCHED, __ATOMIC_RELAXED);
+	__atomic_fetch_and(&prev->work, ~(uint32_t)WORK_RESCHED, __ATOMIC_RELAXED);
 	charge(prev, now);
 	if (prev != rq->idle)
 		put_back(rq, prev, cpu);
