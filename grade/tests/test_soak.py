@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import pytest
 
-from grade.deadline import Deadline
+from grade.deadline import Deadline, DeadlineError
 from grade.frames import at_rest, in_use, wrong_references
 from grade.image import Image
 from grade.plugin import Boot
@@ -154,9 +154,16 @@ def test_a_million_garbage_calls_leave_a_kernel_that_serves_a_shell(boot: Boot, 
                                                                     smp: int) -> None:
     m = shell(boot, smp=smp, append="")
     calls = 350_000     # times three machines: more than a million for each user
-    option = "-r " if user == "root" else ""
-    run(m, f"test-fuzz {option}{calls} {seed * 100 + smp}", rf"^fuzz: done {calls}", 1200)
-    # Root's garbage may have changed names and limits of its own session, but never the kernel's health.
+    if user == "student":
+        run(m, f"test-fuzz {calls} {seed * 100 + smp}", rf"^fuzz: done {calls}", 1200)
+    else:
+        # Root may hang up this very shell, so in shares; those that end count.
+        done = attempt = 0
+        while done < calls:
+            attempt += 1
+            assert attempt < 100
+            out = m.ask(f"test-fuzz -r 25000 {seed * 10000 + smp * 100 + attempt}", 600)
+            done += 25000 * bool(re.search("^fuzz: done", out, re.MULTILINE))
     healthy(m)
 
 
@@ -169,9 +176,14 @@ def hammer(boot: Boot, kernel_of: KernelOf, seconds: int, looks: int, rng: rando
     before, pieces = quiet_use(m, kernel_of)
     m.send(f"test-hammer {seconds}\n")
     suspects: Counter[tuple[int, str, int]] = Counter()
+    seen_at_rest = 0
     for _ in range(looks):
         time.sleep(rng.uniform(0.3, 1) * seconds / looks)
-        kernel = stop_at_rest(m, kernel_of)
+        try:    # one moment in two hundred will do, on a busy host
+            kernel = stop_at_rest(m, kernel_of, 20)
+        except DeadlineError:
+            continue
+        seen_at_rest += 1
         wrong = wrong_references(kernel)
         m.cont()
         fewer = [w for w in wrong if w.fewer]
@@ -181,7 +193,8 @@ def hammer(boot: Boot, kernel_of: KernelOf, seconds: int, looks: int, rng: rando
         suspects = Counter({s: suspects[s] + 1 for s in seen})
         leaked = [s for s, n in suspects.items() if n >= 4]
         assert not leaked, [f"frame {n:#x} ({t}) has {extra} references without mappings" for n, t, extra in leaked]
-    m.wait_for("^hammer: done", 120)
+    assert seen_at_rest >= looks // 4
+    m.wait_for("^hammer: done", 120 + seconds)
     m.wait_for(PROMPT, 20)
     after, pieces_after = quiet_use(m, kernel_of)
     print("frames before", dict(before), "after", dict(after), "table", pieces_after - pieces)
@@ -197,7 +210,7 @@ def test_references_of_frames_are_their_mappings_under_load(boot: Boot, kernel_o
 @pytest.mark.timeout(900)
 def test_references_of_frames_are_their_mappings_for_a_minute_of_load(boot: Boot, kernel_of: KernelOf,
                                                                       seed: int) -> None:
-    hammer(boot, kernel_of, 60, 60, random.Random(seed))
+    hammer(boot, kernel_of, 60, 20, random.Random(seed))
 
 
 @soak
