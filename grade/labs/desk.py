@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
+import signal
 import subprocess
 import tarfile
 from pathlib import Path
 
+from grade import debug
 from grade.image import Image
 from grade.labs import tree
 from grade.labs.grading import GUEST_FAULTS, Ended, Run, load_checks
@@ -54,14 +57,25 @@ def diagnose(args: argparse.Namespace) -> int:
     if subprocess.run(["make", "-C", str(ROOT), "initrd"], check=False).returncode:
         raise SubmissionError("see above", "does not compile")
     initrd = ROOT / "build" / "x86_64" / "initrd.cpio"
-    socket = ROOT / "build" / "x86_64" / "diagnose.sock"
-    return subprocess.run(
-        ["/usr/bin/python3", "-m", "grade.debug", "--arch", "x86_64", "--socket", str(socket.relative_to(ROOT)),
-         "--console", "build/x86_64/diagnose.log", "--", "qemu-system-x86_64", "-accel", "tcg", "-M", "q35", "-cpu",
-         "max", "-smp", "2", "-m", "256", "-nodefaults", "-vga", "none", "-net", "none", "-display", "none",
-         "-no-reboot", "-kernel", str(kernel), "-initrd", str(initrd), "-S", "-chardev",
-         f"socket,id=gdb,path={socket.relative_to(ROOT)},server=on,wait=off", "-gdb", "chardev:gdb", "-append",
-         f"console=ttyS0 -- /bin/attack {lab.attack}"], cwd=ROOT, check=False).returncode
+    # Relative, as a socket's path must be short.
+    socket = Path("build/x86_64/diagnose.sock")
+    os.chdir(ROOT)
+    guest = debug.start(
+        ["qemu-system-x86_64", "-accel", "tcg", "-M", "q35", "-cpu", "max", "-smp", "2", "-m", "256", "-nodefaults",
+         "-vga", "none", "-net", "none", "-display", "none", "-no-reboot", "-kernel", str(kernel), "-initrd",
+         str(initrd), "-S", "-chardev", f"socket,id=gdb,path={socket},server=on,wait=off", "-gdb", "chardev:gdb",
+         "-append", f"console=ttyS0 -- /bin/attack {lab.attack}"], socket, Path("build/x86_64/diagnose.log"))
+    print("console: build/x86_64/diagnose.log")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)        # ctrl-c is for gdb
+    try:
+        return subprocess.run(
+            ["gdb", "-q", "-iex", "set auto-load local-gdbinit off", "-x", ".gdbinit", "-ex", f"file {kernel}.sym",
+             "-ex", f"rp-connect {socket}"], check=False,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)).returncode
+    finally:
+        guest.kill()
+        guest.wait()
+        socket.unlink(missing_ok=True)
 
 
 def reset(args: argparse.Namespace) -> int:
