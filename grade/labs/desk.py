@@ -62,7 +62,7 @@ def diagnose(args: argparse.Namespace) -> int:
     os.chdir(ROOT)
     guest = debug.start(
         ["qemu-system-x86_64", "-accel", "tcg", "-M", "q35", "-cpu", "max", "-smp", "2", "-m", "256", "-nodefaults",
-         "-vga", "none", "-net", "none", "-display", "none", "-no-reboot", "-kernel", str(kernel), "-initrd",
+         "-vga", "none", "-net", "none", "-display", "none", "-no-reboot", "-no-shutdown", "-kernel", str(kernel), "-initrd",
          str(initrd), "-S", "-chardev", f"socket,id=gdb,path={socket},server=on,wait=off", "-gdb", "chardev:gdb",
          "-append", f"console=ttyS0 -- /bin/attack {lab.attack}"], socket, Path("build/x86_64/diagnose.log"))
     print("console: build/x86_64/diagnose.log")
