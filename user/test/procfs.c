@@ -3,6 +3,7 @@
  */
 #include "user/test/test.h"
 
+#include <ctype.h>
 #include <dirent.h>
 #include <pthread.h>
 
@@ -193,6 +194,8 @@ no_kernel_address_is_shown(void)
 	};
 
 	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+		if (strcmp(files[i], "/proc/harden") == 0 && access(files[i], F_OK) < 0)
+			continue;	/* Only Rampart has it. */
 		check(slurp(files[i]) > 0);
 		check(!strstr(text, "ffff8") && !strstr(text, "ffffc9") && !strstr(text, "18446"
 			"683") && !strstr(text, "1844668"));
@@ -227,20 +230,20 @@ files_outlive_their_process(void)
 	fails(openat(fd_dir, "0", O_RDONLY), ENOENT);
 }
 
-/* Reads everything below a directory for as long as the clock says. */
+/* Reads everything of every process, below /proc, until the deadline. */
 static void
-read_everything(const char *dir, int depth)
+read_everything(const char *dir, int depth, long deadline)
 {
 	DIR *d = opendir(dir);
 	struct dirent *e;
 	char path[512];
 
-	while (d && (e = readdir(d))) {
-		if (e->d_name[0] == '.')
+	while (d && t_now() < deadline && (e = readdir(d))) {
+		if (e->d_name[0] == '.' || (depth == 0 && !isdigit(e->d_name[0])))
 			continue;
 		snprintf(path, sizeof(path), "%s/%s", dir, e->d_name);
 		if (e->d_type == DT_DIR && depth < 4)
-			read_everything(path, depth + 1);
+			read_everything(path, depth + 1, deadline);
 		else if (e->d_type == DT_REG)
 			slurp(path);
 		else if (e->d_type == DT_LNK)
@@ -268,7 +271,7 @@ processes_end_while_they_are_read(void)
 		}
 	}
 	while (t_now() < deadline)
-		read_everything("/proc", 0);
+		read_everything("/proc", 0, deadline);
 	for (int i = 0; i < 3; i++)
 		end(busy[i]);
 }
