@@ -161,7 +161,7 @@ $(B)/rampart: $(B)/rampart.sym
 # Ordinary programs, linked with the toolchain's libc: user/NAME/*.c is /bin/NAME (user/init is
 # /init), each user/test/NAME.c is /bin/test-NAME, user/attack/*.c together are /bin/attack. Only
 # user/bench/hello.c is a program of its own, the smallest: bench starts it as /bin/bench-hello.
-CFLAGS_USER := -std=gnu11 -O2 -g -static -pthread -I. -Wall -Wextra -Werror \
+CFLAGS_USER := -std=gnu11 -O2 -g -static -pthread -I. -Iuser/test/$(ARCH) -Wall -Wextra -Werror \
 	-ffile-prefix-map=$(CURDIR)=. -Wl,--build-id=none $(EXTRA_CFLAGS_USER)
 
 UDIRS	:= $(filter-out test,$(sort $(patsubst user/%/,%,$(dir $(wildcard user/*/*.c)))))
@@ -180,7 +180,8 @@ $(addprefix $(B)/user/,$(UDIRS)): $(B)/user/%: $$(USRC) $$(wildcard user/$$*/*.h
 	$(say) CCLD $@
 	$(Q)$(CC) $(CFLAGS_USER) -o $@ $(USRC)
 
-$(addprefix $(B)/user/,$(UTESTS)): $(B)/user/test-%: user/test/%.c $$(wildcard user/test/*.h) \
+$(addprefix $(B)/user/,$(UTESTS)): $(B)/user/test-%: user/test/%.c \
+		$$(wildcard user/test/*.h user/test/$(ARCH)/*.h) \
 		$(B)/user/flags
 	$(say) CCLD $@
 	$(Q)$(CC) $(CFLAGS_USER) -o $@ $<

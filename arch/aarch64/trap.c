@@ -170,7 +170,7 @@ forbidden_instruction(struct trapframe *tf)
 	if (exception_class(tf) == EC_SYSREG && (tf->esr & 1) && arch_user_info_guard_active())
 		harden_report("umip", "%s[%d] at %016lx tried to read a system register",
 			      current->name, current->tid, tf->pc);
-	signal_fault(SIGILL, ILL_ILLOPN, tf->pc);
+	signal_fault(SIGILL, ILL_ILLOPC, tf->pc);
 }
 
 static void

@@ -58,6 +58,7 @@ enum {
 	SI_QUEUE = -1,
 	SI_TIMER = -2,
 	SI_TKILL = -6,
+	ILL_ILLOPC = 1,
 	ILL_ILLOPN = 2,
 	FPE_INTDIV = 1,
 	FPE_FLTDIV = 3,

@@ -59,14 +59,18 @@ static bool
 left_out(long number, const long *a)
 {
 	switch ((int)number) {
-	case SYS_reboot: case SYS_exit: case SYS_exit_group: case SYS_vhangup: case SYS_pause: case SYS_rt_sigsuspend:
-	case SYS_vfork: case SYS_rt_sigreturn:
+	case SYS_reboot: case SYS_exit: case SYS_exit_group: case SYS_vhangup:
+	case SYS_rt_sigsuspend: case SYS_rt_sigreturn:
 		return true;
+#ifdef SYS_fork
+	case SYS_pause: case SYS_vfork: case SYS_fork:
+		return true;
+#endif
 	case SYS_kill:
 		return a[0] != getpid();
 	case SYS_tkill: case SYS_tgkill: case SYS_rt_sigqueueinfo: case SYS_rt_tgsigqueueinfo:
 		return a[0] == 1 || a[0] == parent || (int)a[1] == SIGKILL || (int)a[1] == SIGSTOP;
-	case SYS_fork: case SYS_clone: case SYS_clone3:
+	case SYS_clone: case SYS_clone3:
 		return true;		/* Tried apart, in fork_once(). */
 	case SYS_ioctl:
 		return (a[1] & 0xff00) == 0x5400;	/* The console belongs to others. */

@@ -4,6 +4,7 @@
  * access is answered.
  */
 #include "user/test/test.h"
+#include "machine.h"
 
 #define RW (PROT_READ | PROT_WRITE)
 
@@ -33,8 +34,8 @@ wrong_arguments(void)
 	fails(mmap(NULL, PAGE, RW, MAP_PRIVATE, -1, 0), EBADF);
 	fails(mmap(NULL, PAGE, RW, MAP_PRIVATE, fd, 1), EINVAL);
 	fails(mmap(NULL, SIZE_MAX, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), ENOMEM);
-	fails(mmap(NULL, 1UL << 47, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), ENOMEM);
-	fails(mmap((void *)(1UL << 47), PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
+	fails(mmap(NULL, T_USER_END, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), ENOMEM);
+	fails(mmap((void *)T_USER_END, PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
 		ENOMEM);
 	fails(mmap(m + 1, PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), EINVAL);
 	fails(mmap(NULL, PAGE, RW, MAP_SHARED, ro, 0), EACCES);
@@ -43,7 +44,7 @@ wrong_arguments(void)
 	check(ok(mmap(NULL, PAGE, PROT_READ, MAP_SHARED, ro, 0)) != NULL);
 	fails(munmap(m + 1, PAGE), EINVAL);
 	fails(munmap(m, 0), EINVAL);
-	fails(munmap((void *)(1UL << 47), PAGE), EINVAL);
+	fails(munmap((void *)T_USER_END, PAGE), EINVAL);
 	fails(mprotect(m + 1, PAGE, PROT_READ), EINVAL);
 	fails(mprotect((void *)0x10000, PAGE, PROT_READ), ENOMEM);
 	fails(mprotect(m, PAGE, 0x1000), EINVAL);
@@ -109,10 +110,13 @@ static void
 data_is_not_executable(void)
 {
 	unsigned char *m = t_map(PAGE, RW);
-	unsigned char stack[16] = { 0xc3 };
-	static unsigned char bss[16];
+	static const unsigned char ret[] = T_CODE_RETURN;
+	unsigned char stack[16] __attribute__((aligned(16)));
+	static unsigned char bss[16] __attribute__((aligned(16)));
 
-	m[0] = bss[0] = 0xc3;		/* ret */
+	memcpy(m, ret, sizeof(ret));
+	memcpy(bss, ret, sizeof(ret));
+	memcpy(stack, ret, sizeof(ret));
 	must_fault(((void (*)(void))m)(), SIGSEGV, SEGV_ACCERR, m);
 	must_fault(((void (*)(void))(void *)stack)(), SIGSEGV, SEGV_ACCERR, stack);
 	must_fault(((void (*)(void))(void *)bss)(), SIGSEGV, SEGV_ACCERR, bss);
@@ -123,8 +127,7 @@ static void
 file_text_runs_read_only(void)
 {
 	/* Executable memory that never was writable: code from a file. */
-	/* mov $42, %eax; ret */
-	static const unsigned char code[] = { 0xb8, 0x2a, 0, 0, 0, 0xc3 };
+	static const unsigned char code[] = T_CODE_42;
 	int fd = ok(open("code", O_RDWR | O_CREAT, 0700));
 
 	check_eq(write(fd, code, sizeof(code)), sizeof(code));
@@ -181,7 +184,7 @@ mremap_grows_moves_and_shrinks(void)
 	check(mremap(n, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to);
 	check_eq(to[0], 'a');
 	must_fault(t_peek(n), SIGSEGV, SEGV_MAPERR, n);
-	fails(mremap(to, PAGE, 1UL << 47, MREMAP_MAYMOVE), ENOMEM);
+	fails(mremap(to, PAGE, T_USER_END, MREMAP_MAYMOVE), ENOMEM);
 	check_eq(to[0], 'a');
 }
 
@@ -297,7 +300,7 @@ brk_grows_and_shrinks(void)
 	/* What cannot be is answered with the break as it stands, and no error. */
 	check((char *)syscall(SYS_brk, 0) == base + 2 * PAGE);
 	check((char *)syscall(SYS_brk, 0x1000) == base + 2 * PAGE);
-	check((char *)syscall(SYS_brk, 1UL << 47) == base + 2 * PAGE);
+	check((char *)syscall(SYS_brk, T_USER_END) == base + 2 * PAGE);
 	check((char *)syscall(SYS_brk, -1L) == base + 2 * PAGE);
 }
 
@@ -396,9 +399,9 @@ kernel_addresses_fault_like_nothing(void)
 {
 	must_fault(t_peek((void *)0xffff888000000000), SIGSEGV, SEGV_MAPERR, 0xffff888000000000);
 	must_fault(t_poke((void *)0xffffffff80200000, 1), SIGSEGV, SEGV_MAPERR, 0xffffffff80200000);
-	must_fault(t_peek((void *)0x00007ffffffff000), SIGSEGV, SEGV_MAPERR, 0x00007ffffffff000);
-	/* Not canonical: no address. */
-	must_fault(t_peek((void *)0x0000800000000000), SIGSEGV, SI_KERNEL, 0);
+	must_fault(t_peek((void *)(T_USER_END - PAGE)), SIGSEGV, SEGV_MAPERR, T_USER_END - PAGE);
+	/* Neither half's. */
+	must_fault(t_peek((void *)T_USER_END), SIGSEGV, T_NO_ADDRESS_CODE, T_NO_ADDRESS(T_USER_END));
 }
 
 static void
@@ -422,8 +425,8 @@ many_mappings(void)
 static void
 the_last_user_page_is_never_mapped(void)
 {
-	/* sysret from there would return to a non-canonical address. */
-	fails(mmap((void *)0x7ffffffff000, PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+	/* On x86_64 sysret from there would return to a non-canonical address. */
+	fails(mmap((void *)(T_USER_END - PAGE), PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
 		0), ENOMEM);
 }
 

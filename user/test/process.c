@@ -2,6 +2,7 @@
  * Processes: how they are made, replaced, waited for, grouped, limited, and who they may become.
  */
 #include "user/test/test.h"
+#include "machine.h"
 #include <elf.h>
 #include <stddef.h>
 #include <pthread.h>
@@ -344,7 +345,7 @@ sub_auxv(void)
 	check(getauxval(AT_UID) == 0 && getauxval(AT_EUID) == 0 && getauxval(AT_GID) == 0 &&
 		getauxval(AT_EGID) == 0);
 	check(strcmp((const char *)getauxval(AT_EXECFN), "/proc/self/exe") == 0);
-	check(strcmp((const char *)getauxval(AT_PLATFORM), "x86_64") == 0);
+	check(strcmp((const char *)getauxval(AT_PLATFORM), T_MACHINE) == 0);
 	check(random != NULL && memcmp(random, "\0\0\0\0\0\0\0\0", 8) != 0);
 	check(memcmp(random, random + 8, 8) != 0);
 	return 0;
@@ -561,7 +562,7 @@ tiny_elf(int type, unsigned long base)
 	struct tiny t = {
 		.eh = {
 			.e_ident = { 0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, EV_CURRENT },
-			.e_type = (Elf64_Half)type, .e_machine = EM_X86_64, .e_version = EV_CURRENT,
+			.e_type = (Elf64_Half)type, .e_machine = T_ELF_MACHINE, .e_version = EV_CURRENT,
 			.e_entry = base + offsetof(struct tiny, code),
 				.e_phoff = offsetof(struct tiny, ph),
 			.e_ehsize = sizeof(Elf64_Ehdr), .e_phentsize = sizeof(Elf64_Phdr),
@@ -573,8 +574,7 @@ tiny_elf(int type, unsigned long base)
 			  .p_memsz = sizeof(struct tiny), .p_align = 4096 },
 			{ .p_type = PT_GNU_STACK, .p_flags = PF_R | PF_W },
 		},
-		/* mov $5, %edi; mov $60, %eax; syscall */
-		.code = { 0xbf, 5, 0, 0, 0, 0xb8, 60, 0, 0, 0, 0x0f, 0x05 },
+		.code = T_CODE_EXIT_5,
 	};
 
 	return t;
@@ -622,10 +622,10 @@ hand_made_programs(void)
 		switch (i) {
 		case 0: t = tiny_elf(ET_EXEC, 0xffffffff80200000); break;
 		case 1: t = tiny_elf(ET_EXEC, 0xffff888000000000); break;
-		case 2: t = tiny_elf(ET_EXEC, 0x00007ffffffff000); break;
-		case 3: t = tiny_elf(ET_EXEC, 0x0000800000000000); break;
+		case 2: t = tiny_elf(ET_EXEC, T_USER_END - PAGE); break;
+		case 3: t = tiny_elf(ET_EXEC, T_USER_END); break;
 		case 4: t.ph[0].p_memsz = ~0UL; break;
-		case 5: t.ph[0].p_memsz = 1UL << 47; break;
+		case 5: t.ph[0].p_memsz = T_USER_END; break;
 		case 6: t.ph[0].p_filesz = ~0UL; break;
 		case 7: t.ph[0].p_filesz = t.ph[0].p_memsz + 1; break;
 		case 8: t.ph[0].p_offset = 1; break;		/* Not congruent. */
@@ -981,7 +981,7 @@ names_and_numbers(void)
 	check_eq(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0), 1);
 	fails(prctl(PR_SET_NO_NEW_PRIVS, 0, 0, 0, 0), EINVAL);
 	ok(uname(&u));
-	check(strcmp(u.sysname, "Linux") == 0 && strcmp(u.machine, "x86_64") == 0);
+	check(strcmp(u.sysname, "Linux") == 0 && strcmp(u.machine, T_MACHINE) == 0);
 	ok(sysinfo(&si));
 	check(si.totalram > si.freeram && si.freeram > 0 && si.procs > 0 && si.uptime >= 0 &&
 		si.mem_unit >= 1);
@@ -1044,45 +1044,17 @@ names_and_numbers(void)
 }
 
 static void
-fs_and_gs_bases(void)
-{
-	unsigned long base = 0, other;
-
-	ok(syscall(SYS_arch_prctl, 0x1003, &base));	/* ARCH_GET_FS */
-	check(base != 0 && *(unsigned long *)base == base);
-	fails(syscall(SYS_arch_prctl, 0x1001, 0xffffffff80200000), EPERM);	/* ARCH_SET_GS */
-	fails(syscall(SYS_arch_prctl, 0x1002, 0x0000800000000000), EPERM);	/* ARCH_SET_FS */
-	fails(syscall(SYS_arch_prctl, 0x1003, 16), EFAULT);
-	fails(syscall(SYS_arch_prctl, 0x7777, 0), EINVAL);
-	static long area = 0x1234;
-	ok(syscall(SYS_arch_prctl, 0x1001, &area));
-	__asm__ volatile("movq %%gs:0, %0" : "=r"(other));
-	check_eq(other, 0x1234);
-	for (int i = 0; i < 20; i++) {
-		sched_yield();
-		pid_t p = t_fork();
-		if (p == 0) {
-			__asm__ volatile("movq %%gs:0, %0" : "=r"(other));
-			_exit(other != 0x1234);
-		}
-		exits(p, 0);
-		__asm__ volatile("movq %%gs:0, %0" : "=r"(other));
-		check_eq(other, 0x1234);
-	}
-	ok(syscall(SYS_arch_prctl, 0x1004, &base));
-	check_eq(base, (long)&area);
-}
-
-static void
 unknown_calls(void)
 {
-	fails(syscall(SYS_create_module, 0, 0), ENOSYS);
+	fails(syscall(-1L, 0, 0), ENOSYS);
 	fails(syscall(335), ENOSYS);
 	fails(syscall(600), ENOSYS);
 	fails(syscall(-1L), ENOSYS);
 	fails(syscall(0x7fffffff), ENOSYS);
 	fails(syscall(1L << 40 | 100000), ENOSYS);
 }
+
+#include "process.h"
 
 static const struct test tests[] = {
 	TEST(exit_codes),
@@ -1109,7 +1081,7 @@ static const struct test tests[] = {
 	TEST(posix_spawn_works),
 	TEST(clone_flags),
 	TEST(names_and_numbers),
-	TEST(fs_and_gs_bases),
+	TEST(thread_pointers),
 	TEST(unknown_calls),
 	{ NULL, NULL },
 };
