@@ -105,12 +105,14 @@ static noreturn void
 bad_kernel_abort(struct trapframe *tf, uint64_t addr)
 {
 	unsigned access = fault_access(tf);
-	bool user_address = !(addr >> 63), permission = is_permission(tf->esr);
+	bool user_address = addr < USER_END, permission = is_permission(tf->esr);
 
 	if (addr < MMAP_MIN_ADDR)
 		oops(tf, "null-guard", "the kernel used address %016lx", addr);
 	if (user_address && access == PROT_EXEC)
 		oops(tf, "smep", "the kernel jumped to user address %016lx", addr);
+	if (user_address && permission && access == PROT_WRITE && !(tf->pstate & PSTATE_PAN))
+		oops(tf, "wp", "the kernel wrote to user address %016lx, which is read-only", addr);
 	if (user_address)
 		oops(tf, "smap", "the kernel used user address %016lx outside a user copy", addr);
 	if (stack_guard_hit(addr))

@@ -11,10 +11,16 @@
 struct attack {
 	const char *name;
 	const char *what;
-	/* The mitigations that all must be off for it to win; no more than needed. */
-	const char *needs_off_x86_64;
+	/* The mitigations that all must be off for it to win; no more than needed. NULL: it cannot. */
+	const char *needs_off_x86_64, *needs_off_aarch64;
 	void (*run)(void);
 };
+
+#if defined(__aarch64__)
+#define needs_off_here needs_off_aarch64
+#else
+#define needs_off_here needs_off_x86_64
+#endif
 
 extern const struct attack smep, smap, umip, nx, wp, wp_cow, wx, wx_data, null_guard, null_object,
 	stack_guard;

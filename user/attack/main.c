@@ -107,7 +107,7 @@ list(void)
 {
 	for (size_t i = 0; i < ATTACKS; i++)
 		printf("%-12s %s\n%12s needs off: %s\n", attacks[i]->name, attacks[i]->what,
-		       "", attacks[i]->needs_off_x86_64);
+		       "", attacks[i]->needs_off_here ? attacks[i]->needs_off_here : "(cannot win)");
 }
 
 int

@@ -76,6 +76,7 @@ const struct attack null_guard = {
 	.name = "null-guard",
 	.what = "a NULL function pointer leads to the attacker's code at address 0",
 	.needs_off_x86_64 = "null-guard,smep",
+	.needs_off_aarch64 = "null-guard,smep",
 	.run = run_function,
 };
 
@@ -83,5 +84,6 @@ const struct attack null_object = {
 	.name = "null-object",
 	.what = "a NULL object pointer leads to the attacker's object at address 0",
 	.needs_off_x86_64 = "null-guard,smap",
+	.needs_off_aarch64 = "null-guard,smap",
 	.run = run_object,
 };

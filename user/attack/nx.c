@@ -13,15 +13,22 @@
 
 typedef void shellcode_fn(uint64_t *target);
 
-/* movabs $attack_payload, %rax; call *%rax; ret */
+/* Goes on at attack_payload, and returns. */
 static void
 write_shellcode(uint8_t *to)
 {
 	uint64_t payload = (uint64_t)attack_payload;
 
+#if defined(__aarch64__)
+	/* ldr x16, 1f; br x16; 1: .quad attack_payload */
+	memcpy(to, "\x50\x00\x00\x58\x00\x02\x1f\xd6", 8);
+	memcpy(to + 8, &payload, 8);
+#else
+	/* movabs $attack_payload, %rax; call *%rax; ret */
 	memcpy(to, "\x48\xb8", 2);
 	memcpy(to + 2, &payload, 8);
 	memcpy(to + 10, "\xff\xd0\xc3", 3);
+#endif
 }
 
 static void
@@ -38,7 +45,7 @@ jump_to(uint8_t *code)
 static void
 on_stack(void)
 {
-	uint8_t buffer[16];
+	uint8_t buffer[16] __attribute__((aligned(8)));
 
 	jump_to(buffer);
 }
@@ -98,5 +105,6 @@ const struct attack nx = {
 	.name = "nx",
 	.what = "shellcode on the stack, on the heap, in a data mapping",
 	.needs_off_x86_64 = "nx",
+	.needs_off_aarch64 = "nx,wx",
 	.run = run,
 };

@@ -28,5 +28,6 @@ const struct attack smap = {
 	.name = "smap",
 	.what = "a fake object in user memory is followed by the kernel",
 	.needs_off_x86_64 = "smap",
+	.needs_off_aarch64 = "smap",
 	.run = run,
 };

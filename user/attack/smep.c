@@ -25,5 +25,6 @@ const struct attack smep = {
 	.name = "smep",
 	.what = "ret2usr: a hijacked kernel pointer runs a user page",
 	.needs_off_x86_64 = "smep",
+	.needs_off_aarch64 = "smep",
 	.run = run,
 };

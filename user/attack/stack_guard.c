@@ -71,5 +71,6 @@ const struct attack stack_guard = {
 	.name = "stack-guard",
 	.what = "deep recursion in the kernel overwrites a neighbour's stack",
 	.needs_off_x86_64 = "stack-guard",
+	.needs_off_aarch64 = "stack-guard",
 	.run = run,
 };

@@ -44,12 +44,13 @@ const struct attack wp = {
 	.name = "wp",
 	.what = "a kernel write into a constant",
 	.needs_off_x86_64 = "wp",
+	.needs_off_aarch64 = "wp",
 	.run = run_rodata,
 };
 
 const struct attack wp_cow = {
 	.name = "wp-cow",
 	.what = "a kernel write into a copy-on-write page of /etc/passwd",
-	.needs_off_x86_64 = "wp,smap",
+	.needs_off_x86_64 = "wp,smap", /* aarch64 always obeys read-only pages */
 	.run = run_cow,
 };

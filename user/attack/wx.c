@@ -12,10 +12,15 @@ static void
 run_patch(void)
 {
 	struct vuln_places places = vuln_places();
+#if defined(__aarch64__)
+	/* mov w0, #RESULT; ret */
+	static const uint32_t patch[2] = {0x52800000 | RESULT << 5, 0xd65f03c0};
+#else
 	/* mov $RESULT, %eax; ret; two bytes of padding */
 	static const uint8_t patch[8] = {
 		0xb8, RESULT & 0xff, RESULT >> 8, 0, 0, 0xc3, 0x90, 0x90,
 	};
+#endif
 	uint64_t code;
 
 	step("legal: the kernel's function is called, its text read by both addresses");
@@ -51,6 +56,7 @@ const struct attack wx = {
 	.name = "wx",
 	.what = "kernel text is patched through the direct map",
 	.needs_off_x86_64 = "wx",
+	.needs_off_aarch64 = "wx",
 	.run = run_patch,
 };
 
@@ -58,5 +64,6 @@ const struct attack wx_data = {
 	.name = "wx-data",
 	.what = "a hijacked kernel pointer runs kernel data",
 	.needs_off_x86_64 = "wx",
+	.needs_off_aarch64 = "wx",
 	.run = run_data,
 };

@@ -6,6 +6,7 @@
  * `fuzz: done N`; what counts is that the kernel is still there.
  */
 #include "user/test/test.h"
+#include "machine.h"
 
 /* The same sequence for the same seed: splitmix64. */
 static uint64_t state;
@@ -30,7 +31,7 @@ argument(void)
 	static const long fixed[] = {
 		0, 1, -1, 8, 4095, 4096, 4097, INT_MAX, INT_MIN, UINT_MAX, LONG_MAX, LONG_MIN,
 			LONG_MIN + 1,
-		0x00007ffffffff000, 0x00007ffffffffff8, 0x0000800000000000,
+		T_USER_END - PAGE, T_USER_END - 8, T_USER_END,
 			(long)0xffff800000000000,
 		(long)0xffff888000000000, (long)0xffffffff80000000, (long)0xffffffff80200000,
 		(long)0xffffffffff600000, (long)0xfffffffffffff000, 0x4141414141414141, 1L << 32,

@@ -46,9 +46,9 @@ make_addresses(void)
 	bad[3] = 0xffff888000000000;		/* Linux's direct map. */
 	bad[4] = 0xffffffff80200000;		/* Kernel text. */
 	bad[5] = 0xffffffffff600000;		/* Where vsyscall was. */
-	bad[6] = 0x0000800000000000;		/* The first address that is not canonical. */
-	bad[7] = 0x0000800000000000 - 8;	/* Straddles the end of user space. */
-	bad[8] = 0x00007ffffffff000;
+	bad[6] = T_USER_END;		/* The first address that is not the lower half's. */
+	bad[7] = T_USER_END - 8;	/* Straddles the end of user space. */
+	bad[8] = T_USER_END - PAGE;
 	bad[9] = 0xffff800000000000;
 	bad[10] = 0xfffffffffffffff8;		/* Wraps. */
 	bad[11] = 0x4141414141414141;
@@ -304,7 +304,7 @@ static const struct call calls[] = {
 	C(mmap, ENOMEM, 0, -1L, 3, 0x22, -1L, 0),
 	C(mmap, ENOMEM, 0, LONG_MAX, 3, 0x22, -1L, 0),
 	C(mmap, ENOMEM, 0xffff888000000000, 4096, 3, 0x32, -1L, 0),
-	C(mmap, ENOMEM, 0x00007ffffffff000, 4096, 3, 0x32, -1L, 0),
+	C(mmap, ENOMEM, T_USER_END - PAGE, 4096, 3, 0x32, -1L, 0),
 	C(mmap, EINVAL, 4097, 4096, 3, 0x32, -1L, 0),
 	C(mmap, EBADF, 0, 4096, 3, 0x02, WILD, 0),
 	C(mmap, EINVAL, 0, 4096, 3, 0x02, FILE_, 1),

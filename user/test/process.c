@@ -600,7 +600,7 @@ hand_made_programs(void)
 	t = tiny_elf(ET_DYN, 0);			/* Position-independent, no interpreter. */
 	check_eq(run_tiny(&t), 2005);
 	t = tiny_elf(ET_EXEC, 0x400000);
-	t.eh.e_machine = EM_AARCH64;
+	t.eh.e_machine = EM_386;
 	check_eq(run_tiny(&t), ENOEXEC);
 	t = tiny_elf(ET_REL, 0x400000);
 	check_eq(run_tiny(&t), ENOEXEC);

@@ -20,7 +20,8 @@ faults_name_cause_and_address(void)
 	must_fault(t_peek((void *)16), SIGSEGV, SEGV_MAPERR, 16);
 	must_fault(t_poke((void *)(uintptr_t)&handle, 1), SIGSEGV, SEGV_ACCERR, &handle);
 	must_fault(((void (*)(void))0x100)(), SIGSEGV, SEGV_MAPERR, 0x100);
-	must_fault(((void (*)(void))(m + 2))(), SIGBUS, BUS_ADRALN, m + 2);
+	must_fault(((void (*)(void))((uintptr_t)&handle + 2))(), SIGBUS, BUS_ADRALN,
+		   (uintptr_t)&handle + 2);
 	must_fault(__asm__ volatile("ldxr w1, [%0]" ::"r"(m + 1) : "x1"), SIGBUS, BUS_ADRALN, m + 1);
 	/* The top byte is no part of an address. */
 	m[5] = 'x';
