@@ -28,7 +28,7 @@ KernelOf = Callable[[Machine], Kernel]
 PROMPT = r"[#$] (?:\x1b\[6n)?\Z"
 TROUBLE = re.compile(r"(?i)oops|panic|assert|not ok|BUG:|register|backtrace")
 STACK = 32768
-SLACK = 96      # frames: per-CPU lists of the heap, kernel stacks kept mapped, a shell that has grown
+SLACK = 128     # frames: what the heap's lists and empty slabs keep on each CPU, a shell that has grown
 
 
 def shell(boot: Boot, **options: object) -> Machine:
@@ -63,6 +63,7 @@ def quiet_use(m: Machine, kernel_of: KernelOf) -> tuple[Counter[str], int]:
     time.sleep(0.3)
     kernel = stop_at_rest(m, kernel_of)
     use = in_use(kernel)
+    use["kernel"] -= kernel.i32(kernel.image.sym("nmapped")) * STACK // 4096   # free stacks, kept mapped (64 at most)
     wrong = wrong_references(kernel)
     chunks = kernel.image.sym("chunks")
     pieces = sum(kernel.u64(chunks + 8 * i) != 0 for i in range(kernel.image.size("chunks") // 8))
