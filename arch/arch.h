@@ -152,7 +152,7 @@ void arch_exec_frame(struct trapframe *tf, uint64_t entry, uint64_t sp);
  */
 /* Prints the registers of tf to the console. */
 void arch_print_frame(const struct trapframe *tf);
-/* Prints the control registers of this CPU: what a panic has without a frame. */
+/* Prints the control registers, and the general ones that calls preserve: panics have no frame. */
 void arch_print_registers(void);
 
 /* ---- Translation tables -----------------------------------------------------------------------

@@ -370,6 +370,15 @@ arch_print_frame(const struct trapframe *tf)
 void
 arch_print_registers(void)
 {
+	uint64_t rbx, rbp, rsp, r12, r13, r14, r15, rflags;
+
+	__asm__ volatile("mov %%rbx, %0; mov %%rbp, %1; mov %%rsp, %2"
+			 : "=m"(rbx), "=m"(rbp), "=m"(rsp));
+	__asm__ volatile("mov %%r12, %0; mov %%r13, %1; mov %%r14, %2; mov %%r15, %3"
+			 : "=m"(r12), "=m"(r13), "=m"(r14), "=m"(r15));
+	__asm__ volatile("pushfq; popq %0" : "=r"(rflags));
+	kalert("rsp %016lx  rbp %016lx  rbx %016lx  rflags %08lx\n", rsp, rbp, rbx, rflags);
+	kalert("r12 %016lx  r13 %016lx  r14 %016lx  r15 %016lx\n", r12, r13, r14, r15);
 	kalert("cr0 %08lx  cr2 %016lx  cr3 %016lx  cr4 %08lx\n", x86_read_cr0(), x86_read_cr2(),
 	       x86_read_cr3(), x86_read_cr4());
 }
