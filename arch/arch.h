@@ -125,7 +125,10 @@ must_use int arch_thread_fpu_init(struct thread *t);
 must_use int arch_thread_fork(struct thread *child, const struct trapframe *tf);
 /* Frees what the two above allocated. */
 void arch_thread_destroy(struct thread *t);
-/* Switches stacks, FPU, TLS and address space; returns the thread that ran before on this CPU. */
+/*
+ * Switches stacks, FPU, TLS and address space; returns the thread that ran before on this CPU.  A full
+ * memory barrier: what was stored before is visible to all before next loads anything.
+ */
 struct thread *arch_switch(struct thread *prev, struct thread *next);
 /* The current thread's user registers (top of its kernel stack). */
 struct trapframe *arch_user_frame(struct thread *t);

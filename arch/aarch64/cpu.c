@@ -203,7 +203,7 @@ arch_thread_destroy(struct thread *t)
 
 /*
  * Another CPU runs prev only after it has seen prev->on_cpu cleared with release (schedule), so what is
- * saved here needs no barrier of its own.
+ * saved here needs no barrier for itself.
  */
 struct thread *
 arch_switch(struct thread *prev, struct thread *next)
@@ -222,6 +222,11 @@ arch_switch(struct thread *prev, struct thread *next)
 	if (next->vm && c->pt != &next->vm->pt)
 		arch_pt_activate(&next->vm->pt);
 	c->thread = next;
+	/*
+	 * Cache and TLB maintenance that prev began, perhaps in user mode, ends before prev can go on
+	 * elsewhere; and arch.h's full barrier.
+	 */
+	a64_dsb(ish);
 	return a64_switch_stack(prev, next);
 }
 

@@ -317,6 +317,7 @@ item_modify(struct epoll_item *it, uint32_t events, uint64_t data)
 	it->data = data;
 	/* Visible to wake-ups before the question: none in between is lost. */
 	__atomic_store_n(&it->events, events, __ATOMIC_SEQ_CST);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (file_poll(it->file, NULL) & (events | EVENTS_ALWAYS))
 		item_set_ready(it);
 	return 0;

@@ -132,6 +132,7 @@ poller_sleep(struct poller *p, uint64_t deadline)
 
 	/* Cleared before the next pass looks at the files: what comes later sets it again. */
 	__atomic_store_n(&p->triggered, false, __ATOMIC_SEQ_CST);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	return err;
 }
 

@@ -185,7 +185,7 @@ futex_wait(uaddr_t addr, bool shared, uint32_t val, uint32_t bitset, uint64_t de
 		err = -EAGAIN;
 	while (!err) {
 		__atomic_store_n(&t->state, THREAD_INTERRUPTIBLE, __ATOMIC_SEQ_CST);
-		if (__atomic_load_n(&w.woken, __ATOMIC_ACQUIRE))
+		if (__atomic_load_n(&w.woken, __ATOMIC_SEQ_CST))
 			break;
 		err = wait_sleep(deadline);
 	}

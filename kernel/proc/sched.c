@@ -379,8 +379,11 @@ sched_wake(struct thread *t, unsigned states)
 void
 sched_kick(struct thread *t)
 {
-	unsigned cpu = (unsigned)READ_ONCE(t->cpu);
+	unsigned cpu;
 
+	/* The caller's work bit before the look at who runs; arch_switch has the other half. */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	cpu = (unsigned)READ_ONCE(t->cpu);
 	if (cpu != arch_cpu_number() && READ_ONCE(run_queues[cpu].running) == t)
 		arch_send_reschedule(cpu);
 }

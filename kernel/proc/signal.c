@@ -367,7 +367,8 @@ notify_continued(struct process *p, struct thread *t)
 bool
 signal_pending(void)
 {
-	return READ_ONCE(current->work) & WORK_SIGNAL;
+	/* After the store of a sleeping state: who sends sets the bit, then looks at the state. */
+	return __atomic_load_n(&current->work, __ATOMIC_SEQ_CST) & WORK_SIGNAL;
 }
 
 bool

@@ -54,6 +54,8 @@ wait_link(struct wait_queue *q, struct waiter *w)
 
 	link_waiter(q, w);
 	spin_unlock_irq(&q->lock, s);
+	/* On the list before the caller looks at what it waits for; wake() has the other half. */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
 void
