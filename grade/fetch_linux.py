@@ -15,14 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-# Debian's names of our architectures.
-DEBIAN = {"x86_64": "amd64", "aarch64": "arm64"}
-SECONDS = 300
-
-
-class FetchError(Exception):
-    """Why there is no Linux kernel, and what the user can do."""
+from grade import debian
+from grade.debian import DEBIAN, ROOT, SECONDS, FetchError
 
 
 def cached(arch: str) -> Path | None:
@@ -44,20 +38,16 @@ def fetch(arch: str) -> Path:
         return image
     for tool in ("apt-get", "apt-cache", "dpkg-deb"):
         if not shutil.which(tool):
-            raise FetchError(f"{tool} is not on this machine. {_by_hand(arch)}")
+            raise FetchError(f"{tool} is not on this machine.")
     package = _image_package(arch)
     folder = ROOT / "build" / "linux" / arch
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
-        # apt downloads as user _apt, who must be able to write here.
-        os.chmod(scratch, 0o777)
         print(f"fetching {package} ...", file=sys.stderr)
-        _run(["apt-get", "download", "-q", package], arch, scratch)
-        archive = next(Path(scratch).glob("*.deb"))
-        _run(["dpkg-deb", "-x", str(archive), "tree"], arch, scratch)
+        archive = debian.download(arch, package, scratch)
         unpacked = sorted(Path(scratch, "tree", "boot").glob("vmlinu[xz]-*"))
         if not unpacked:
-            raise FetchError(f"{package} holds no kernel image. {_by_hand(arch)}")
+            raise FetchError(f"{package} holds no kernel image.")
         (folder / "version").write_text(archive.stem.replace("%3a", ":") + "\n")
         # Last, so that an image is always a whole one.
         shutil.copy(unpacked[0], folder / "vmlinuz.new")
@@ -67,39 +57,18 @@ def fetch(arch: str) -> Path:
 
 def _image_package(arch: str) -> str:
     """What linux-image-cloud-ARCH (or linux-image-ARCH) depends on now."""
-    suffix = f":{DEBIAN[arch]}" if DEBIAN[arch] != _own_architecture() else ""
     for name in (f"linux-image-cloud-{DEBIAN[arch]}", f"linux-image-{DEBIAN[arch]}"):
         shown = subprocess.run(
-            ["apt-cache", "depends", name + suffix],
+            ["apt-cache", *debian.options(arch), "depends", name],
             capture_output=True, text=True, timeout=SECONDS, check=False,
         )  # fmt: skip
         found = re.search(r"Depends: <?(linux-image-\d[^\s:>]*)", shown.stdout)
         if found:
-            return found[1] + suffix
+            return found[1]
     raise FetchError(
         "apt knows no Linux kernel image: run `apt-get update`, on Debian with its main archive "
-        f"among the sources. {_by_hand(arch)}"
+        "among the sources."
     )
-
-
-def _own_architecture() -> str:
-    done = subprocess.run(
-        ["dpkg", "--print-architecture"], capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip()
-
-
-def _run(command: list[str], arch: str, folder: str) -> None:
-    try:
-        done = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired as late:
-        why = f"{' '.join(command)}: no end after {SECONDS} s. {_by_hand(arch)}"
-        raise FetchError(why) from late
-    if done.returncode:
-        why = done.stderr.strip() or done.stdout.strip()
-        raise FetchError(f"{' '.join(command)} failed:\n{why}\n{_by_hand(arch)}")
 
 
 def _by_hand(arch: str) -> str:
@@ -113,7 +82,7 @@ def main(argv: list[str]) -> int:
     try:
         image = fetch(args.arch)
     except FetchError as error:
-        print(f"no Linux kernel to compare with: {error}", file=sys.stderr)
+        print(f"no Linux kernel to compare with: {error}\n{_by_hand(args.arch)}", file=sys.stderr)
         return 1
     print(f"{image.relative_to(ROOT)} ({version(args.arch)})")
     return 0
