@@ -4,7 +4,9 @@
  */
 #include "user/attack/attack.h"
 
+#include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -35,6 +37,23 @@ start_sleeper(int fd)
 	return child;
 }
 
+/* Until then it uses its stack itself, and what is written there may be seen too early, or not at all. */
+static void
+wait_until_asleep(pid_t child)
+{
+	char path[32], state = 'R';
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", child);
+	while (state != 'S') {
+		FILE *f = fopen(path, "r");
+
+		if (!f || fscanf(f, "%*d (%*[^)]) %c", &state) != 1)
+			give_up(path);
+		fclose(f);
+		sched_yield();
+	}
+}
+
 static void
 run(void)
 {
@@ -49,6 +68,8 @@ run(void)
 		give_up("pipe");
 	for (int i = 0; i < SLEEPERS; i++)
 		sleepers[i] = start_sleeper(fds[0]);
+	for (int i = 0; i < SLEEPERS; i++)
+		wait_until_asleep(sleepers[i]);
 	step("illegal: the kernel calls itself more often than its stack allows");
 	attacker = fork();
 	if (attacker == 0) {
