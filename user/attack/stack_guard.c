@@ -37,7 +37,7 @@ start_sleeper(int fd)
 	return child;
 }
 
-/* Until then it uses its stack itself, and what is written there may be seen too early, or not at all. */
+/* Until then it uses its stack itself, and what is written there may be seen too early. */
 static void
 wait_until_asleep(pid_t child)
 {
