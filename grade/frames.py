@@ -15,7 +15,6 @@ from grade.spaces import Kernel, KernelStateError
 from grade.walk import Space
 
 TYPES = ("reserved", "free", "kernel", "table", "slab", "anon", "file")    # enum page_type
-USER_END = 1 << 47
 
 
 class Frame(NamedTuple):
@@ -46,8 +45,9 @@ def frames(kernel: Kernel) -> Iterator[Frame]:
     size = image.sizeof("struct page")
     at_refs, at_type, at_order, at_flags = (image.offsetof("struct page", m)
                                             for m in ("refs", "type", "order", "flags"))
-    table = kernel.read(base, count * size)
-    number = 0
+    first = kernel.machine.arch.ram_base >> 12      # nothing describes what lies below RAM
+    table = bytes(first * size) + kernel.read(base + first * size, (count - first) * size)
+    number = first
     while number < count:
         at = number * size
         (refs,) = struct.unpack_from("<I", table, at + at_refs)
@@ -71,11 +71,11 @@ def in_use(kernel: Kernel) -> Counter[str]:
     return out
 
 
-def mappings(spaces: Iterable[Space]) -> Counter[int]:
+def mappings(spaces: Iterable[Space], user_end: int) -> Counter[int]:
     """Frame number -> how many user pages of all address spaces map it."""
     out: Counter[int] = Counter()
     for space in spaces:
-        for m in space.between(0, USER_END):
+        for m in space.between(0, user_end):
             for frame in range(m.pa >> 12, (m.pa + m.size) >> 12):
                 out[frame] += 1
     return out
@@ -84,7 +84,7 @@ def mappings(spaces: Iterable[Space]) -> Counter[int]:
 def wrong_references(kernel: Kernel) -> list[Wrong]:
     """User frames whose references are not their mappings (and one more for the page cache). Only when every
     CPU is idle or in user mode must there be none; `fewer` ones must not exist at any time."""
-    mapped, out = mappings(kernel.spaces()), []
+    mapped, out = mappings(kernel.spaces(), kernel.cpu.user_end), []
     for f in frames(kernel):
         n = mapped.pop(f.number, 0)
         if f.type not in ("anon", "file"):
@@ -102,7 +102,7 @@ def at_rest(kernel: Kernel) -> bool:
     image, machine = kernel.image, kernel.machine
     for cpu in machine.gdb.cpus():
         queue = image.sym("run_queues") + cpu * image.sizeof("struct run_queue")
-        if machine.gdb.reg(cpu, "cs") & 3 == 0 and \
+        if not kernel.cpu.in_user_mode(machine, cpu) and \
                 kernel.current(cpu) != kernel.member(queue, "struct run_queue", "idle"):
             return False
     return True

@@ -14,6 +14,9 @@ from typing import NamedTuple
 from elftools.dwarf.die import DIE
 from elftools.elf.elffile import ELFFile
 
+# Where QEMU puts an image whose program headers do not say it: a bare one of `virt` goes 2 MiB above the
+# start of RAM (hw/arm/boot.c).
+_LOADED_AT = {"EM_AARCH64": 0x4020_0000}
 _THROUGH = ("DW_TAG_typedef", "DW_TAG_const_type", "DW_TAG_volatile_type", "DW_TAG_atomic_type")
 
 
@@ -62,6 +65,9 @@ class Image:
         self._sorted = sorted(functions)
         self._keys = [value for value, _ in self._sorted]
         self._loads = [(s["p_vaddr"], s["p_paddr"], s["p_memsz"]) for s in self._elf.iter_segments("PT_LOAD")]
+        base, start = _LOADED_AT.get(self._elf["e_machine"]), self._by_name.get("__image_start")
+        if base is not None and start is not None:
+            self._loads = [(va, base + va - start, size) for va, _, size in self._loads]
         self._structs: dict[str, DIE] = {}
         self._unread: Iterator[DIE] | None = None
 
@@ -104,7 +110,7 @@ class Image:
 
     def phys(self, addr: int) -> int:
         """The physical load address behind a running virtual address of the image (the program headers'
-        word; true while the kernel has no physical slide)."""
+        word, or QEMU's for a bare image; true while the kernel has no physical slide)."""
         link = addr - self.slide
         for va, pa, size in self._loads:
             if va <= link < va + size:

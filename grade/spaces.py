@@ -10,10 +10,10 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from grade.cpus import CPUS
 from grade.image import Image, ImageError
 from grade.qemu import Machine
 from grade.walk import PhysError, Space
-from grade.walk_x86_64 import ADDR, Modes, Walker
 
 LIST_MAX = 1 << 16
 
@@ -38,8 +38,8 @@ class Kernel:
 
     def __init__(self, machine: Machine, image: Image) -> None:
         self.machine, self.image = machine, image
-        r = machine.regs(0, "cr0", "cr4", "efer")
-        self.walker = Walker(machine.read_phys, Modes.from_registers(r["cr0"], r["cr4"], r["efer"]))
+        self.cpu = CPUS[machine.arch.name]
+        self.walker = self.cpu.walker(machine)
         self._pages: dict[int, int | None] = {}
 
     # ---- memory ---------------------------------------------------------------------------------------
@@ -48,9 +48,9 @@ class Kernel:
         """The physical address of the kernel's own root table. KernelStateError if it is not set yet."""
         where = self.image.phys(self.image.sym("kernel_pt")) + self.image.offsetof("struct arch_pt", "root.v")
         (root,) = struct.unpack("<Q", self.machine.read_phys(where, 8))
-        if root & ADDR == 0:
+        if root & self.cpu.address == 0:
             raise KernelStateError("kernel_pt has no root yet")
-        return int(root & ADDR)
+        return int(root & self.cpu.address)
 
     def phys(self, va: int) -> int:
         """The physical address behind a kernel virtual address, through the kernel's root."""
@@ -123,9 +123,9 @@ class Kernel:
         if out and "vm_all" in self.image:
             root = self.image.offsetof("struct vm", "pt.root.v")
             for i, vm in enumerate(self.list_of(self.image.sym("vm_all"), "struct vm", "all")):
-                out.setdefault(self.u64(vm + root) & ADDR, f"vm {i} at {vm:#x}")
+                out.setdefault(self.u64(vm + root) & self.cpu.address, f"vm {i} at {vm:#x}")
         for cpu in self.machine.gdb.cpus():
-            out.setdefault(self.machine.gdb.reg(cpu, "cr3") & ADDR, f"CPU {cpu}'s CR3")
+            out.setdefault(self.cpu.root_of(self.machine, cpu), f"CPU {cpu}'s {self.cpu.root.upper()}")
         return out
 
     def spaces(self) -> list[Space]:

@@ -1,7 +1,7 @@
 """Address spaces seen from outside, whatever the architecture: their mappings, ranges and audits.
 
-A walker (walk_x86_64.py, walk_aarch64.py) turns a root table into a Space; everything here only looks at Spaces. No imports
-beyond the standard library: GDB loads this file too. All addresses and sizes are bytes.
+A walker (walk_x86_64.py, walk_aarch64.py) turns a root table into a Space; everything here only looks at
+Spaces. No imports beyond the standard library: GDB loads this file too. All addresses and sizes are bytes.
 """
 
 from __future__ import annotations

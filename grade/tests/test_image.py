@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from grade.image import Image, ImageError
+from grade.qemu import ARCHES
 from grade.spaces import Kernel, KernelStateError
 from grade.tests.test_walk import Memory
 from grade.walk_x86_64 import NX, P, U, W
@@ -55,6 +56,8 @@ class Stub:
 
 class FakeMachine:
     """A stopped machine whose RAM holds the image and a few tables."""
+
+    arch = ARCHES["x86_64"]
 
     def __init__(self, image: Image) -> None:
         self.memory = Memory()

@@ -1,0 +1,69 @@
+"""What differs between the processors of a stopped guest: registers by their roles, and which walker reads
+their tables. Whoever looks at a guest asks the table CPUS and never for an architecture's name."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from grade import walk_aarch64, walk_x86_64
+from grade.qemu import Machine
+from grade.walk import Mapping, Space
+
+
+class Walker(Protocol):
+    """The walkers' common interface."""
+
+    def space(self, root: int, name: str = "") -> Space:
+        """Everything that a root maps."""
+
+    def translate(self, root: int, va: int) -> Mapping | None:
+        """The leaf that holds an address."""
+
+    def explain(self, root: int, va: int) -> list[str]:
+        """One translation in words."""
+
+
+@dataclass(frozen=True)
+class Cpu:
+    """One architecture's processors, as the gdbstub shows them."""
+
+    root: str           # the register that names the current address space's root table ...
+    address: int        # ... and the bits of it that are an address
+    argument: str       # the first argument of a function that is being entered
+    in_user_mode: Callable[[Machine, int], bool]
+    return_address: Callable[[Machine, int], int]       # of a function that is being entered
+    walker: Callable[[Machine], Walker]                 # of a stopped machine, by CPU 0's modes
+    trap: str           # the kernel's function for every exception, with the trap frame as its argument
+    user_end: int       # first address beyond those of programs
+
+    def root_of(self, machine: Machine, cpu: int) -> int:
+        """The physical address of the root table that a CPU walks for user addresses."""
+        return machine.gdb.reg(cpu, self.root) & self.address
+
+
+def _x86_64_walker(machine: Machine) -> Walker:
+    r = machine.regs(0, "cr0", "cr4", "efer")
+    return walk_x86_64.Walker(machine.read_phys, walk_x86_64.Modes.from_registers(r["cr0"], r["cr4"], r["efer"]))
+
+
+def _aarch64_walker(machine: Machine) -> Walker:
+    r = machine.regs(0, "TCR_EL1", "TTBR1_EL1", "SCTLR", "cpsr")
+    return walk_aarch64.Walker(machine.read_phys, walk_aarch64.Modes.from_registers(
+        r["TCR_EL1"], r["TTBR1_EL1"], r["SCTLR"], r["cpsr"]))
+
+
+def _on_the_stack(machine: Machine, cpu: int) -> int:
+    (back,) = struct.unpack("<Q", machine.gdb.read(machine.regs(cpu, "rsp")["rsp"], 8, cpu))
+    return int(back)
+
+
+CPUS = {
+    "x86_64": Cpu("cr3", walk_x86_64.ADDR, "rdi", lambda m, cpu: m.gdb.reg(cpu, "cs") & 3 == 3, _on_the_stack,
+                  _x86_64_walker, "x86_trap", 1 << 47),
+    # PSTATE.M is 0 at EL0.
+    "aarch64": Cpu("TTBR0_EL1", walk_aarch64.ADDR, "x0", lambda m, cpu: m.gdb.reg(cpu, "cpsr") & 15 == 0,
+                   lambda m, cpu: m.gdb.reg(cpu, "x30"), _aarch64_walker, "a64_trap", 1 << 48),
+}
