@@ -17,7 +17,6 @@ from grade.gdbstub import GdbClosed, GdbError
 from grade.image import Image
 from grade.qemu import Machine
 from grade.spaces import Kernel, KernelStateError
-from grade.walk_x86_64 import ADDR
 
 MAGIC = 0x5EED0FBADC0FFEE5      # user/attack/attack.h
 STACK_TOP_WORDS = 64            # of a kernel stack: the user's registers and the first frames
@@ -51,9 +50,9 @@ class Hit:
     """An instruction of interest that the attack's process (or the kernel for it) was about to execute."""
 
     pc: int
-    cpl: int
+    cpl: int                        # 0: the kernel, 3: user mode (of every architecture)
     cpu: int
-    returns_to_writable: bool       # the return address on top of the stack lies in a writable page
+    from_writable: bool             # code in a writable page led there
 
 
 @dataclass
@@ -69,13 +68,12 @@ class Watch:
         return [h for h in self.hits if h.pc == pc and h.cpl == cpl]
 
 
-def _returns_to_writable(machine: Machine, kernel: Kernel, cpu: int) -> bool:
-    r = machine.regs(cpu, "rsp", "cr3")
+def _from_writable(machine: Machine, kernel: Kernel, cpu: int) -> bool:
     try:
-        (back,) = struct.unpack("<Q", machine.gdb.read(r["rsp"], 8, cpu))
+        back = kernel.cpu.called_from(machine, cpu)
     except GdbError:
         return False
-    m = kernel.walker.translate(r["cr3"] & ADDR, back)
+    m = kernel.walker.translate(kernel.cpu.root_of(machine, cpu), back)
     return m is not None and m.writable
 
 
@@ -109,8 +107,8 @@ def watch(machine: Machine, image: Image, program: Image, timeout: float) -> Wat
         if current_name(kernel, stop.cpu) != "attack":
             continue            # another program has something at the same address
         pc = machine.gdb.pc(stop.cpu)
-        cpl = machine.gdb.reg(stop.cpu, "cs") & 3
-        seen.hits.append(Hit(pc, cpl, stop.cpu, _returns_to_writable(machine, kernel, stop.cpu)))
+        cpl = 3 if kernel.cpu.in_user_mode(machine, stop.cpu) else 0
+        seen.hits.append(Hit(pc, cpl, stop.cpu, _from_writable(machine, kernel, stop.cpu)))
         if pc == over:
             seen.over = True
             return seen
@@ -167,8 +165,8 @@ def _constant_changed(s: Scene) -> bool:
 
 def _file_page_changed(s: Scene) -> bool:
     (address,) = struct.unpack("<Q", s.user(s.program.sym("attack_address"), 8))
-    root = s.machine.gdb.reg(s.cpu, "cr3") & ADDR
-    m = s.kernel.walker.translate(root, address)
+    kernel = s.kernel
+    m = kernel.walker.translate(kernel.cpu.root_of(s.machine, s.cpu), address)
     return m is not None and not m.writable and s.user(address, 8) == struct.pack("<Q", MAGIC)
 
 
@@ -187,9 +185,17 @@ def _tables_leaked(s: Scene) -> bool:
     return base == s.image.sym("idt")
 
 
+def _counter_leaked(s: Scene) -> bool:
+    # Past the instruction before it too, which read the interrupt mask.
+    return s.user(s.program.sym("attack_physical"), 8) != bytes(8)
+
+
+_LEAKED: dict[str, Callable[[Scene], bool]] = {"x86_64": _tables_leaked, "aarch64": _counter_leaked}
+
+
 def _data_ran(s: Scene) -> bool:
     """On the stack, on the heap, in a mapping: three calls of the payload from writable pages."""
-    return len([h for h in s.seen.reached(s.program.sym("attack_payload"), 3) if h.returns_to_writable]) == 3
+    return len([h for h in s.seen.reached(s.program.sym("attack_payload"), 3) if h.from_writable]) == 3
 
 
 def _neighbour_overwritten(s: Scene) -> bool:
@@ -214,7 +220,7 @@ VERDICTS: dict[str, Callable[[Scene], bool]] = {
     "wp": _constant_changed,
     "wp-cow": _file_page_changed,
     "wx": _text_patched,
-    "umip": _tables_leaked,
+    "umip": lambda s: _LEAKED[s.machine.arch.name](s),
     "nx": _data_ran,
     "stack-guard": _neighbour_overwritten,
 }

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from grade import walk_aarch64, walk_x86_64
+from grade.gdbstub import GdbError
 from grade.qemu import Machine
 from grade.walk import Mapping, Space
 
@@ -34,7 +35,7 @@ class Cpu:
     address: int        # ... and the bits of it that are an address
     argument: str       # the first argument of a function that is being entered
     in_user_mode: Callable[[Machine, int], bool]
-    return_address: Callable[[Machine, int], int]       # of a function that is being entered
+    called_from: Callable[[Machine, int], int]          # code that led to the function being entered
     walker: Callable[[Machine], Walker]                 # of a stopped machine, by CPU 0's modes
     trap: str           # the kernel's function for every exception, with the trap frame as its argument
     user_end: int       # first address beyond those of programs
@@ -55,15 +56,26 @@ def _aarch64_walker(machine: Machine) -> Walker:
         r["TCR_EL1"], r["TTBR1_EL1"], r["SCTLR"], r["cpsr"]))
 
 
-def _on_the_stack(machine: Machine, cpu: int) -> int:
+def _return_address(machine: Machine, cpu: int) -> int:
     (back,) = struct.unpack("<Q", machine.gdb.read(machine.regs(cpu, "rsp")["rsp"], 8, cpu))
     return int(back)
 
 
+def _called(machine: Machine, cpu: int) -> int:
+    """Where the last call by register led: a return address alone would not see code that jumped on from
+    there and left the link register as it was. Without such a call, the return address."""
+    back = machine.gdb.reg(cpu, "x30")
+    try:
+        (call,) = struct.unpack("<I", machine.gdb.read(back - 4, 4, cpu))
+    except GdbError:
+        return back
+    return machine.gdb.reg(cpu, f"x{call >> 5 & 31}") if call & 0xFFFFFC1F == 0xD63F0000 else back
+
+
 CPUS = {
-    "x86_64": Cpu("cr3", walk_x86_64.ADDR, "rdi", lambda m, cpu: m.gdb.reg(cpu, "cs") & 3 == 3, _on_the_stack,
+    "x86_64": Cpu("cr3", walk_x86_64.ADDR, "rdi", lambda m, cpu: m.gdb.reg(cpu, "cs") & 3 == 3, _return_address,
                   _x86_64_walker, "x86_trap", 1 << 47),
     # PSTATE.M is 0 at EL0.
     "aarch64": Cpu("TTBR0_EL1", walk_aarch64.ADDR, "x0", lambda m, cpu: m.gdb.reg(cpu, "cpsr") & 15 == 0,
-                   lambda m, cpu: m.gdb.reg(cpu, "x30"), _aarch64_walker, "a64_trap", 1 << 48),
+                   _called, _aarch64_walker, "a64_trap", 1 << 48),
 }

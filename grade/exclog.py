@@ -19,6 +19,8 @@ from grade.deadline import Deadline, DeadlineError
 X86_NAMES = {0: "#DE", 1: "#DB", 2: "NMI", 3: "#BP", 4: "#OF", 5: "#BR", 6: "#UD", 7: "#NM", 8: "#DF", 10: "#TS",
              11: "#NP", 12: "#SS", 13: "#GP", 14: "#PF", 16: "#MF", 17: "#AC", 18: "#MC", 19: "#XM", 21: "#CP"}
 
+ARM_FAULTS = ("Undefined Instruction", "Prefetch Abort", "Data Abort", "Breakpoint")
+
 
 @dataclass
 class X86Exception:
@@ -97,9 +99,35 @@ class ArmException:
     arch = "aarch64"
 
     @property
+    def is_fault(self) -> bool:
+        """A synchronous exception that no instruction asked for (those are SVC, HVC and SMC). QEMU names an
+        ESR for interrupts too, an old one."""
+        return self.kind in ARM_FAULTS
+
+    @property
     def address(self) -> int | None:
         """The faulting address, if there is one."""
         return self.far
+
+    @property
+    def fetch(self) -> bool:
+        """An abort on an instruction fetch."""
+        return self.ec in (0x20, 0x21)
+
+    @property
+    def data(self) -> bool:
+        """An abort on a load or store."""
+        return self.ec in (0x24, 0x25)
+
+    @property
+    def write(self) -> bool:
+        """A data abort on a store."""
+        return self.data and bool((self.esr or 0) & 1 << 6)
+
+    @property
+    def present(self) -> bool:
+        """An abort on a page that is there: a rights violation."""
+        return (self.fetch or self.data) and (self.esr or 0) & 0x3C == 0x0C
 
     def __str__(self) -> str:
         parts = [f"{self.kind} EL{self.from_el}->EL{self.to_el}"]
@@ -282,6 +310,10 @@ class ExcLog:
     def faults(self, mark: int = 0) -> list[X86Exception]:
         """x86 exceptions (no interrupts) in long mode after a mark."""
         return [r for r in self.since(mark) if isinstance(r, X86Exception) and r.is_fault and r.long_mode]
+
+    def arm_faults(self, mark: int = 0) -> list[ArmException]:
+        """aarch64's exceptions (no interrupts, no calls) after a mark."""
+        return [r for r in self.since(mark) if isinstance(r, ArmException) and r.is_fault]
 
     def last(self, count: int) -> list[Record]:
         """The newest `count` records."""

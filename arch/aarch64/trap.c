@@ -100,6 +100,16 @@ user_abort(struct trapframe *tf)
 	signal_fault(signo, code, addr);
 }
 
+/* True if addr is an address of kernel text, its own or that in the direct map. */
+static bool
+is_kernel_text(uint64_t addr)
+{
+	struct boot_range text = arch_kernel_text();
+
+	return addr - (uint64_t)__text_start < text.size ||
+	       addr - (DIRECT_MAP_BASE + text.base.v) < text.size;
+}
+
 /* What a kernel fault at addr means; reports and does not return. */
 static noreturn void
 bad_kernel_abort(struct trapframe *tf, uint64_t addr)
@@ -119,6 +129,8 @@ bad_kernel_abort(struct trapframe *tf, uint64_t addr)
 		stack_guard_report(tf, addr);
 	if (permission && access == PROT_EXEC)
 		oops(tf, "wx", "the kernel jumped to %016lx, which is not executable", addr);
+	if (permission && access == PROT_WRITE && is_kernel_text(addr))
+		oops(tf, "wx", "the kernel wrote to %016lx, its own text", addr);
 	if (permission && access == PROT_WRITE)
 		oops(tf, "wp", "the kernel wrote to %016lx, which is read-only", addr);
 	oops(tf, NULL, "page fault at %016lx (esr %lx)", addr, tf->esr);

@@ -12,19 +12,29 @@ from pathlib import Path
 import pytest
 
 from grade.attacks import MAGIC, VERDICTS, attacks, harden_off, text_changed, won
-from grade.exclog import X86Exception
+from grade.exclog import ArmException, ExcLog, X86Exception
 from grade.image import Image
 from grade.plugin import Boot, Build
 from grade.qemu import ARCHES, Machine
 from grade.spaces import Kernel
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-ATTACKS = attacks(ROOT / "user" / "attack")
-ONE_LESS = [(a.name, row) for a in ATTACKS.values() if len(a.needs_off) > 1 for row in a.needs_off]
+ATTACKS = {arch: attacks(ROOT / "user" / "attack", arch) for arch in ARCHES}
 PROMPT = r"[#$] (?:\x1b\[6n)?\Z"
 USER_END = 1 << 47
+STACKS = (0xFFFF_C900_0000_0000, 0xFFFF_C980_0000_0000)
 
 pytestmark = pytest.mark.guest
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each attack that can win on the architecture; and each with one of its mitigations kept."""
+    here = ATTACKS[metafunc.config.getoption("--arch")]
+    if "kept" in metafunc.fixturenames:
+        metafunc.parametrize(("name", "kept"), [(a.name, row) for a in here.values() if len(a.needs_off) > 1
+                                                for row in a.needs_off])
+    elif "name" in metafunc.fixturenames:
+        metafunc.parametrize("name", here)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +46,7 @@ def program(arch: str, build: Build) -> Iterator[Image]:
 
 
 def test_every_attack_has_a_verdict() -> None:
-    assert sorted(ATTACKS) == sorted(VERDICTS)
+    assert sorted({name for here in ATTACKS.values() for name in here}) == sorted(VERDICTS)
 
 
 def test_release_kernel_has_no_broken_device() -> None:
@@ -49,16 +59,15 @@ def test_release_kernel_has_no_broken_device() -> None:
 # ---- where they win ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ATTACKS)
-def test_attack_wins_where_its_mitigations_are_off(boot: Boot, image: Image, program: Image, name: str) -> None:
-    m = boot(run=f"/bin/attack {name}", append=harden_off(ATTACKS[name].needs_off), paused=True, keep=True)
+def test_attack_wins_where_its_mitigations_are_off(boot: Boot, image: Image, program: Image, arch: str,
+                                                   name: str) -> None:
+    m = boot(run=f"/bin/attack {name}", append=harden_off(ATTACKS[arch][name].needs_off), paused=True, keep=True)
     assert won(m, image, program, name)
 
 
-@pytest.mark.parametrize(("name", "kept"), ONE_LESS)
-def test_attack_loses_if_one_of_its_mitigations_stays_on(boot: Boot, image: Image, program: Image, name: str,
-                                                         kept: str) -> None:
-    rows = [row for row in ATTACKS[name].needs_off if row != kept]
+def test_attack_loses_if_one_of_its_mitigations_stays_on(boot: Boot, image: Image, program: Image, arch: str,
+                                                         name: str, kept: str) -> None:
+    rows = [row for row in ATTACKS[arch][name].needs_off if row != kept]
     m = boot(run=f"/bin/attack {name}", append=harden_off(rows), paused=True, keep=True)
     assert not won(m, image, program, name)
 
@@ -72,14 +81,14 @@ class Lost:
 
     status: int                     # as the shell tells it: 128 + the signal
     console: str
-    faults: list[X86Exception]
+    faults: list[X86Exception] | list[ArmException]
     alive: bool                     # a command ran afterwards
     unchanged: bool                 # nothing in the kernel that an attack aims at changed
 
 
 def _run_all(m: Machine, image: Image) -> Iterator[tuple[str, Lost]]:
     m.wait_for(PROMPT, 30)
-    for name in ATTACKS:
+    for name in ATTACKS[m.arch.name]:
         mark, before = m.log_exceptions(), len(m.transcript)
         m.send(f"attack {name}; echo status=$?\n")
         status = int(m.wait_for(r"^status=(\d+)\r?\n", 60)[1])
@@ -92,21 +101,21 @@ def _run_all(m: Machine, image: Image) -> Iterator[tuple[str, Lost]]:
         unchanged = kernel.u64(image.sym("vuln_mark")) != MAGIC and not text_changed(m, image, "vuln_victim") \
             and kernel.u64(image.sym("vuln_readonly")) != MAGIC
         m.cont()
-        yield name, Lost(status, said, m.exclog.faults(mark), alive, unchanged)
+        yield name, Lost(status, said, FAULTS[m.arch.name](m.exclog, mark), alive, unchanged)
 
 
 @pytest.fixture(scope="module")
 def lost(build: Build, image: Image) -> dict[str, Lost]:
     """Every attack, one after the other, on one boot of the complete kernel."""
     line = f"console={ARCHES[build.arch].console}"
-    with Machine(build.kernel, build.initrd, line, smp=2, mem=128, exc_records=1 << 20) as m:
+    with Machine(build.kernel, build.initrd, line, arch=build.arch, smp=2, mem=128, exc_records=1 << 20) as m:
         return dict(_run_all(m, image))
 
 
-Expected = Callable[[X86Exception, Image, Image], bool]
+FAULTS = {"x86_64": ExcLog.faults, "aarch64": ExcLog.arm_faults}
 
 # The exception that stops each attack: vector, error code, privilege level, address.
-STOPPED_BY: dict[str, Expected] = {
+X86_64: dict[str, Callable[[X86Exception, Image, Image], bool]] = {
     "nx": lambda e, k, p: (e.vector, e.error, e.cpl) == (14, 0x15, 3) and e.cr2 == e.rip,
     "umip": lambda e, k, p: (e.vector, e.error, e.cpl, e.rip) == (13, 0, 3, p.sym("attack_sidt")),
     "smep": lambda e, k, p: (e.vector, e.error, e.cpl) == (14, 0x11, 0)
@@ -122,32 +131,53 @@ STOPPED_BY: dict[str, Expected] = {
     "null-object": lambda e, k, p: (e.vector, e.error, e.cpl) == (14, 0x0, 0) and (e.cr2 or 0) < 0x1000,
     "stack-guard": lambda e, k, p: e.vector == 8 and e.cpl == 0,
 }
-REPORTS = {name: name for name in ATTACKS} | {"wp-cow": "smap", "wx-data": "wx", "null-object": "null-guard"}
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+def fetch_of(e: ArmException, level: int, address: int | None, present: bool) -> bool:
+    """An abort of the instruction at an address, by what its page forbids or because there is none."""
+    return e.fetch and (e.from_el, e.far, e.elr, e.present) == (level, address, address, present)
+
+
+AARCH64: dict[str, Callable[[ArmException, Image, Image], bool]] = {
+    "nx": lambda e, k, p: fetch_of(e, 0, e.elr, True),
+    "umip": lambda e, k, p: (e.ec, e.from_el, e.elr) == (0x18, 0, p.sym("attack_sidt")),    # MRS, trapped
+    "smep": lambda e, k, p: fetch_of(e, 1, p.sym("attack_payload"), True),
+    "smap": lambda e, k, p: e.data and (e.from_el, e.present, e.write, e.far) == (1, True, False, p.sym("attack_fake")),
+    "wp": lambda e, k, p: (e.from_el, e.present, e.write, e.far) == (1, True, True, k.sym("vuln_readonly")),
+    "wx": lambda e, k, p: (e.from_el, e.present, e.write) == (1, True, True)
+    and (e.far or 0) & 0xFFF == k.sym("vuln_victim") & 0xFFF and e.far != k.sym("vuln_victim"),
+    "wx-data": lambda e, k, p: fetch_of(e, 1, k.sym("vuln_buffer"), True),
+    "null-guard": lambda e, k, p: fetch_of(e, 1, 0, False),
+    "null-object": lambda e, k, p: e.data and (e.from_el, e.present) == (1, False) and (e.far or 0) < 0x1000,
+    # There is no double fault: the guard page's own abort finds another stack.
+    "stack-guard": lambda e, k, p: e.data and (e.from_el, e.present) == (1, False)
+    and STACKS[0] <= (e.far or 0) < STACKS[1],
+}
+STOPPED_BY = {"x86_64": X86_64, "aarch64": AARCH64}
+REPORTS = {name: name for name in VERDICTS} | {"wp-cow": "smap", "wx-data": "wx", "null-object": "null-guard"}
+# The signals of those that are stopped in user mode; where the kernel was stopped, the process is killed.
+SIGNALS = {"x86_64": {"nx": 11, "umip": 11}, "aarch64": {"nx": 11, "umip": 4}}
+
+
 def test_attack_is_stopped_by_the_processor_where_it_should_be(lost: dict[str, Lost], image: Image,
-                                                               program: Image, name: str) -> None:
-    stopped = [e for e in lost[name].faults if STOPPED_BY[name](e, image, program)]
+                                                               program: Image, arch: str, name: str) -> None:
+    expected = STOPPED_BY[arch][name]
+    stopped = [e for e in lost[name].faults if expected(e, image, program)]     # type: ignore[operator]
     assert len(stopped) == (3 if name == "nx" else 1), "\n".join(str(e) for e in lost[name].faults[-10:])
 
 
-@pytest.mark.parametrize("name", ATTACKS)
 def test_attack_on_the_complete_kernel_changes_nothing(lost: dict[str, Lost], name: str) -> None:
     assert lost[name].unchanged
 
 
-@pytest.mark.parametrize("name", ATTACKS)
-def test_blocked_attack_ends_with_its_process_killed(lost: dict[str, Lost], name: str) -> None:
-    assert lost[name].status == 128 + (11 if name in ("nx", "umip") else 9), lost[name].console
+def test_blocked_attack_ends_with_its_process_killed(lost: dict[str, Lost], arch: str, name: str) -> None:
+    assert lost[name].status == 128 + SIGNALS[arch].get(name, 9), lost[name].console
 
 
-@pytest.mark.parametrize("name", ATTACKS)
 def test_blocked_attack_is_reported_by_the_mitigations_name(lost: dict[str, Lost], name: str) -> None:
     assert re.search(rf"^(oops|harden): {REPORTS[name]}: ", lost[name].console, re.MULTILINE), lost[name].console
 
 
-@pytest.mark.parametrize("name", ATTACKS)
 def test_kernel_lives_on_after_a_blocked_attack(lost: dict[str, Lost], name: str) -> None:
     assert lost[name].alive
 

@@ -89,12 +89,16 @@ def test_an_aarch64_exception_is_read() -> None:
     log = (b"Taking exception 4 [Data Abort] on CPU 1\n...from EL0 to EL1\n...with ESR 0x24/0x92000046\n"
            b"...with FAR 0x400000\n...with SPSR 0x60000000\n...with ELR 0x410abc\n"
            b"...to EL1 PC 0xffff800008010400 PSTATE 0x3c5\n"
-           b"Taking exception 2 [SVC] on CPU 0\n...from EL0 to EL1\n")
-    abort, svc = parse(log)
+           b"Taking exception 2 [SVC] on CPU 0\n...from EL0 to EL1\n"
+           b"Taking exception 5 [IRQ] on CPU 0\n...from EL1 to EL1\n...with ESR 0x25/0x96000006\n")
+    abort, svc, irq = parse(log)
     assert isinstance(abort, ArmException) and isinstance(svc, ArmException)
     assert (abort.kind, abort.cpu, abort.from_el, abort.to_el) == ("Data Abort", 1, 0, 1)
     assert (abort.ec, abort.esr, abort.far, abort.elr) == (0x24, 0x92000046, 0x400000, 0x410ABC)
     assert svc.kind == "SVC" and svc.far is None
+    assert (abort.data, abort.fetch, abort.write, abort.present) == (True, False, True, False)
+    assert isinstance(irq, ArmException)    # the ESR of an interrupt is an older exception's
+    assert [abort.is_fault, svc.is_fault, irq.is_fault] == [True, False, False]
 
 
 @pytest.fixture
