@@ -249,10 +249,10 @@ attack: build ## boot, run the attack NAME=... and power off; without NAME, list
 # Without the Linux kernel those tests fail that compare with it.
 test: build check-headers ## every test but the long ones
 	-$(Q)$(PYTHON) -m grade.fetch_linux --arch $(ARCH)
-	$(Q)$(PYTHON) -m pytest grade/tests -n 2 -m 'not soak' $(PYTEST)
+	$(Q)$(PYTHON) -m pytest grade/tests --arch $(ARCH) -n 2 -m 'not soak' $(PYTEST)
 
 soak: build ## the long ones: forks by the thousand, garbage system calls, NMIs
-	$(Q)$(PYTHON) -m pytest grade/tests -n 2 -m soak $(PYTEST)
+	$(Q)$(PYTHON) -m pytest grade/tests --arch $(ARCH) -n 2 -m soak $(PYTEST)
 
 bench: build ## time Rampart and Debian's Linux kernel side by side; JSON=1, ARGS='--pti-off'
 	$(Q)$(PYTHON) -m grade.bench --arch $(ARCH) $(if $(JSON),--json) $(ARGS)

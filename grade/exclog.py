@@ -51,6 +51,11 @@ class X86Exception:
         return self.vector < 32 and self.vector != 2 and not self.software
 
     @property
+    def is_interrupt(self) -> bool:
+        """A device's or a timer's interrupt, or another CPU's."""
+        return self.vector >= 32
+
+    @property
     def address(self) -> int | None:
         """The faulting address, if there is one."""
         return self.cr2
@@ -103,6 +108,11 @@ class ArmException:
         """A synchronous exception that no instruction asked for (those are SVC, HVC and SMC). QEMU names an
         ESR for interrupts too, an old one."""
         return self.kind in ARM_FAULTS
+
+    @property
+    def is_interrupt(self) -> bool:
+        """A device's or a timer's interrupt, or another CPU's."""
+        return self.kind in ("IRQ", "FIQ")
 
     @property
     def address(self) -> int | None:

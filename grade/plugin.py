@@ -41,6 +41,15 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"rampart: arch {config.getoption('--arch')}, seed {config.getoption('--seed')}"
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselects the tests that are marked as another architecture's."""
+    here = config.getoption("--arch")
+    others = [item for item in items if (mark := item.get_closest_marker("arch")) and here not in mark.args]
+    if others:
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in others]
+
+
 @dataclass(frozen=True)
 class Build:
     """The files that a run takes."""

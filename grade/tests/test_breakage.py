@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 MUTANTS: list[dict[str, Any]] = tomllib.loads((ROOT / "grade" / "mutants" / "harden.toml").read_text())["mutant"]
 SOURCES = ("Makefile", "arch", "kernel", "grade", "user")
 
-pytestmark = [pytest.mark.guest, pytest.mark.soak, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.arch("x86_64"), pytest.mark.guest, pytest.mark.soak, pytest.mark.timeout(900)]
 
 
 def make(tree: Path) -> None:

@@ -12,7 +12,8 @@ from grade.plugin import ROOT
 from grade.qemu import Machine
 from grade.tests.test_machine import probe      # noqa: F401 (a fixture)
 
-pytestmark = pytest.mark.skipif(shutil.which("gdb") is None, reason="no gdb")
+pytestmark = [pytest.mark.arch("x86_64"),     # the probe guest is x86's
+              pytest.mark.skipif(shutil.which("gdb") is None, reason="no gdb")]
 
 
 def gdb(*commands: str) -> str:

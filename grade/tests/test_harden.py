@@ -11,12 +11,15 @@ from pathlib import Path
 import pytest
 
 from grade.attacks import current_name, harden_off
+from grade.cpus import CPUS
 from grade.image import Image
 from grade.moments import Event, draw, visit
 from grade.plugin import Boot, Build
 from grade.qemu import Machine
 from grade.spaces import Kernel
-from grade.walk import Space, aliases_of, find, mapped_between, writable_aliases_of, writable_and_executable
+from grade.walk import (Space, aliases_of, find, mapped_between, user_accessible, writable_aliases_of,
+                        writable_and_executable)
+from grade.walk_aarch64 import PSTATE_PAN, SCTLR_SPAN, SCTLR_UMA
 from grade.walk_x86_64 import CR0_WP, CR4_SMAP, CR4_SMEP, CR4_UMIP, EFER_NXE
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -49,20 +52,67 @@ def load(arch: str, build: Build) -> Iterator[Image]:
 # ---- what must hold at every moment: each returns what is wrong, in words ---------------------------------
 
 
-def _bit(register: str, bit: int) -> Callable[[Machine], list[str]]:
-    def check(m: Machine) -> list[str]:
-        return [f"CPU {cpu}: {register} is {value:#x}" for cpu in m.gdb.cpus()
-                if not (value := m.gdb.reg(cpu, register)) & bit]
+Check = Callable[[Kernel, list[Space]], list[str]]
+
+
+def _register(name: str, right: Callable[[int], bool]) -> Check:
+    def check(kernel: Kernel, _spaces: list[Space]) -> list[str]:
+        gdb = kernel.machine.gdb
+        return [f"CPU {cpu}: {name} is {value:#x}" for cpu in gdb.cpus() if not right(value := gdb.reg(cpu, name))]
     return check
 
 
-REGISTERS: dict[str, Callable[[Machine], list[str]]] = {
-    "nx": _bit("efer", EFER_NXE),
-    "wp": _bit("cr0", CR0_WP),
-    "smep": _bit("cr4", CR4_SMEP),
-    "smap": _bit("cr4", CR4_SMAP),
-    "umip": _bit("cr4", CR4_UMIP),
+def _bit(register: str, bit: int) -> Check:
+    return _register(register, lambda value: bool(value & bit))
+
+
+def _together(*checks: Check) -> Check:
+    return lambda kernel, spaces: [w for check in checks for w in check(kernel, spaces)]
+
+
+def constant_frames(kernel: Kernel) -> list[tuple[int, int]]:
+    """Where the kernel's constants lie in memory."""
+    image = kernel.image
+    return kernel.frames(image.span("__rodata_start", "__rodata_end"),
+                         image.span("__ro_after_init_start", "__ro_after_init_end"))
+
+
+def _constants_are_read_only(kernel: Kernel, spaces: list[Space]) -> list[str]:
+    return _words(writable_aliases_of(spaces, constant_frames(kernel)))
+
+
+def _user_pages_are_not_the_kernels_to_execute(_kernel: Kernel, spaces: list[Space]) -> list[str]:
+    return _words([f for f in user_accessible(spaces) if f.mapping.exec_kernel])
+
+
+def _pan_in_the_kernel(kernel: Kernel, _spaces: list[Space]) -> list[str]:
+    m = kernel.machine
+    return [f"CPU {cpu}: in the kernel with PSTATE {value:#x}" for cpu in m.gdb.cpus()
+            if not kernel.cpu.in_user_mode(m, cpu) and not (value := m.gdb.reg(cpu, "cpsr")) & PSTATE_PAN]
+
+
+# What each row is made of: bits of registers, or what the tables say where there is no such bit.
+CHECKS: dict[str, dict[str, Check]] = {
+    "x86_64": {
+        "nx": _bit("efer", EFER_NXE),
+        "wp": _bit("cr0", CR0_WP),
+        "smep": _bit("cr4", CR4_SMEP),
+        "smap": _bit("cr4", CR4_SMAP),
+        "umip": _bit("cr4", CR4_UMIP),
+    },
+    "aarch64": {
+        "nx": _together(),      # UXN needs no bit to work: nx_problems looks at the pages
+        "wp": _constants_are_read_only,
+        "smep": _user_pages_are_not_the_kernels_to_execute,
+        "smap": _together(_register("SCTLR", lambda value: not value & SCTLR_SPAN), _pan_in_the_kernel),
+        "umip": _together(_register("SCTLR", lambda value: not value & SCTLR_UMA),
+                          _register("CNTKCTL", lambda value: value == 2),       # EL0VCTEN alone
+                          _register("PMUSERENR_EL0", lambda value: value == 0)),
+    },
 }
+# Rows that cannot be off alone. There, no bit makes the kernel ignore read-only pages, so without wp they are
+# writable, text's second address too; and without wx every page is.
+ALSO_OFF = {"aarch64": {"wp": {"wx"}, "wx": {"wp"}}}
 
 
 def _words(findings: list) -> list[str]:    # type: ignore[type-arg]
@@ -73,8 +123,7 @@ def wx_problems(kernel: Kernel, spaces: list[Space], image: Image, lowest: int =
     """Writable and executable pages from `lowest` up; writable aliases of text; writable or executable
     constants; an executable direct map."""
     text = kernel.frames(image.span("__text_start", "__text_end"))
-    constants = kernel.frames(image.span("__rodata_start", "__rodata_end"),
-                              image.span("__ro_after_init_start", "__ro_after_init_end"))
+    constants = constant_frames(kernel)
     wrong = _words([f for f in writable_and_executable(spaces) if f.mapping.va >= lowest])
     wrong += ["text: " + w for w in _words(writable_aliases_of(spaces, text))]
     wrong += ["constant: " + w for w in _words(
@@ -106,6 +155,18 @@ def null_problems(spaces: list[Space]) -> list[str]:
     return _words(mapped_between(spaces, 0, MMAP_MIN_ADDR))
 
 
+def _ist_stacks(kernel: Kernel, this: int, cpu: int) -> dict[int, str]:
+    tops = {i: kernel.u64(this + kernel.image.offsetof("struct cpu", f"tss.ist[{i}]")) for i in range(7)}
+    return {top - KSTACK_SIZE: f"CPU {cpu}'s emergency stack {i + 1}" for i, top in tops.items() if top}
+
+
+def _overflow_stack(kernel: Kernel, this: int, cpu: int) -> dict[int, str]:
+    return {kernel.member(this, "struct cpu", "overflow_sp") - KSTACK_SIZE: f"CPU {cpu}'s overflow stack"}
+
+
+EMERGENCY_STACKS = {"x86_64": _ist_stacks, "aarch64": _overflow_stack}
+
+
 def kernel_stacks(kernel: Kernel) -> dict[int, str]:
     """The lowest address of every kernel stack: threads', idle threads', emergency ones."""
     image = kernel.image
@@ -115,14 +176,11 @@ def kernel_stacks(kernel: Kernel) -> dict[int, str]:
         idle = kernel.member(queue, "struct run_queue", "idle")
         out[kernel.member(idle, "struct thread", "kstack")] = f"CPU {cpu}'s idle thread"
         this = image.sym("cpus") + cpu * image.sizeof("struct cpu")
-        for i in range(7):
-            top = kernel.u64(this + image.offsetof("struct cpu", f"tss.ist[{i}]"))
-            if top:
-                out[top - KSTACK_SIZE] = f"CPU {cpu}'s emergency stack {i + 1}"
+        out |= EMERGENCY_STACKS[kernel.machine.arch.name](kernel, this, cpu)
     return out
 
 
-def emergency_problems(kernel: Kernel) -> list[str]:
+def _double_fault_problems(kernel: Kernel) -> list[str]:
     """CPUs on which a double fault, which is what an overflow becomes, has no stack of its own."""
     image = kernel.image
     gate = image.sym("idt") + 8 * image.sizeof("struct gate")
@@ -134,9 +192,18 @@ def emergency_problems(kernel: Kernel) -> list[str]:
             if not kernel.u64(image.sym("cpus") + cpu * image.sizeof("struct cpu") + at)]
 
 
+def _vector_problems(kernel: Kernel) -> list[str]:
+    """CPUs whose exceptions are taken without a look at the stack pointer."""
+    vectors = kernel.image.sym("a64_vectors")
+    return _register("VBAR", lambda value: value == vectors)(kernel, [])
+
+
+EMERGENCY = {"x86_64": _double_fault_problems, "aarch64": _vector_problems}
+
+
 def stack_problems(kernel: Kernel, spaces: list[Space]) -> list[str]:
     """Kernel stacks outside their area, or with something mapped right below."""
-    out = emergency_problems(kernel)
+    out = EMERGENCY[kernel.machine.arch.name](kernel)
     for base, whose in kernel_stacks(kernel).items():
         if not KSTACK_AREA[0] <= base < KSTACK_AREA[1]:
             out.append(f"{whose}: its stack at {base:#x} is not in the stack area")
@@ -148,7 +215,7 @@ def problems(machine: Machine, image: Image) -> dict[str, list[str]]:
     """What is wrong with each row, in a machine that stands."""
     kernel = Kernel(machine, image)
     spaces = kernel.spaces()
-    out = {row: check(machine) for row, check in REGISTERS.items()}
+    out = {row: check(kernel, spaces) for row, check in CHECKS[machine.arch.name].items()}
     out["nx"] = out["nx"] + nx_problems(kernel, spaces)
     out["wx"] = wx_problems(kernel, spaces, image)
     out["null-guard"] = null_problems(spaces)
@@ -164,7 +231,8 @@ def look(boot: Boot, image: Image, load: Image, seed: int, smp: int) -> dict[str
     """Runs the workload and looks at each moment; what was wrong at any of them, by row."""
     m = boot(run="/bin/test-load 40", smp=smp, paused=True, icount=True, seed=seed & 0xFFFFFFFF, keep=True)
     m.run_until(load.sym("load_round"), timeout=60)
-    events = [Event("a round of the workload", load.sym("load_round"), 10), Event("trap", image.sym("x86_trap"), 150),
+    events = [Event("a round of the workload", load.sym("load_round"), 10),
+              Event("trap", image.sym(CPUS[m.arch.name].trap), 150),
               Event("system call", image.sym("syscall_dispatch"), 150), Event("fork", image.sym("vm_fork"), 10),
               Event("switch", image.sym("schedule"), 50)]
     out: dict[str, list[str]] = {}
@@ -260,6 +328,7 @@ def test_mitigations_hold_at_many_more_moments(boot: Boot, image: Image, load: I
 # ---- smap: the flag that opens user memory ----------------------------------------------------------------
 
 
+@pytest.mark.arch("x86_64")     # on aarch64 user mode cannot reach PSTATE.PAN, and every exception sets it
 def test_kernel_entry_clears_the_flag_that_opens_user_memory(boot: Boot, image: Image, load: Image) -> None:
     """User mode may set AC, which would switch SMAP off for the kernel: entries must clear it."""
     m = boot(run="/bin/test-load 10", smp=2, paused=True, icount=True, keep=True)
@@ -305,7 +374,7 @@ def page_zero_can_be_mapped(m: Machine, image: Image, program: Image) -> bool:
             break
         m.cont()
     m.gdb.clear_break(there)
-    return kernel.walker.translate(m.gdb.reg(stop.cpu, "cr3"), 0) is not None
+    return kernel.walker.translate(kernel.cpu.root_of(m, stop.cpu), 0) is not None
 
 
 def seen(m: Machine, image: Image, program: Image) -> dict[str, bool]:
@@ -329,5 +398,6 @@ def test_proc_harden_tells_what_is_seen_from_outside(boot: Boot, image: Image, a
         sees = seen(m, image, program)
     finally:
         program.close()
-    assert says == {row: "off" if row == off else "on" for row in ROWS}
+    expected = {off} | ALSO_OFF.get(arch, {}).get(off, set())
+    assert says == {row: "off" if row in expected else "on" for row in ROWS}
     assert {row: says[row] == "on" for row in ROWS} == sees

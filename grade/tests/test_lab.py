@@ -21,6 +21,7 @@ from grade.labs.workshop import SubmissionError, Workshop, first_error
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 LABS = all_labs(ROOT)
+X86_64 = pytest.mark.arch("x86_64")      # labs are graded there
 SOURCE = """/* The room.  More of it. */
 #include "x.h"
 
@@ -183,6 +184,7 @@ def workshop() -> Iterator[Workshop]:
 
 
 @pytest.mark.timeout(900)
+@X86_64
 def test_the_same_seed_gives_the_same_report(workshop: Workshop, tmp_path: Path) -> None:
     answer = workshop.take(ROOT)
     data = [report.as_dict(grade(workshop, answer, 5, f"again-{i}")) for i in range(2)]
@@ -195,6 +197,7 @@ def test_the_same_seed_gives_the_same_report(workshop: Workshop, tmp_path: Path)
 
 
 @pytest.mark.timeout(900)
+@X86_64
 def test_a_submission_that_lacks_a_file_or_does_not_compile_is_told_why(workshop: Workshop, tmp_path: Path) -> None:
     with pytest.raises(SubmissionError, match="stack_guard.c is not there"):
         workshop.take(tmp_path)
@@ -206,6 +209,7 @@ def test_a_submission_that_lacks_a_file_or_does_not_compile_is_told_why(workshop
     assert "does not compile" in report.terminal(data)
 
 
+@X86_64
 def test_a_submission_may_not_point_elsewhere(workshop: Workshop, tmp_path: Path) -> None:
     for name in workshop.lab.editable:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -224,6 +228,7 @@ def test_a_submission_may_not_point_elsewhere(workshop: Workshop, tmp_path: Path
     ("prints what a good kernel would",
      'kprintf("oops: stack-guard: the kernel stack of thread 9 \\"x\\" overflowed\\n");'
                                         "\n\tpanic(\"init: /bin/lab-stack-guard exited with 0\");")])
+@X86_64
 def test_a_kernel_that_hangs_or_pretends_scores_nothing(workshop: Workshop, what: str, code: str) -> None:
     answer = workshop.take(ROOT)
     name = "arch/x86_64/trap.c"

@@ -22,6 +22,8 @@ from grade.walk_x86_64 import Modes, Walker
 
 Start = Callable[..., Machine]
 
+pytestmark = pytest.mark.arch("x86_64")     # the probe guest is x86's
+
 
 @pytest.fixture(scope="session")
 def probe(tmp_path_factory: pytest.TempPathFactory) -> Image:

@@ -58,9 +58,10 @@ def test_every_regression_program_passes_on_rampart(boot: Boot, smp: int) -> Non
     assert not has(transcript, "(oops|panic): .*")
 
 
-def test_every_regression_program_passes_on_linux(boot: Boot, linux: Path) -> None:
-    # Without five-level page tables, so that user addresses end at 2^47.
-    m = boot(run="/test/all.sh", kernel=linux, cpu="max,-la57", smp=1, mem=256)
+def test_every_regression_program_passes_on_linux(boot: Boot, linux: Path, arch: str) -> None:
+    # x86_64 without five-level page tables, so that user addresses end at 2^47.
+    cpu = {"x86_64": "max,-la57"}.get(arch)
+    m = boot(run="/test/all.sh", kernel=linux, cpu=cpu, smp=1, mem=256)
     assert_regressions_pass(said(m, LONG))
 
 
@@ -167,12 +168,18 @@ def test_poweroff_and_reboot_end_the_machine_as_their_names_say(shell: Machine, 
     assert shell.shutdown_reason() == reason
 
 
-def test_a_panic_names_its_process_and_shows_registers_and_a_symbolised_backtrace(boot: Boot,
-                                                                                  image: Image) -> None:
+PANIC_REGISTERS = {
+    "x86_64": "cr0 [0-9a-f]+ .*cr3 [0-9a-f]+ .*cr4 [0-9a-f]+",
+    "aarch64": "sctlr [0-9a-f]+ .*esr [0-9a-f]+ .*far [0-9a-f]+ .*ttbr0 [0-9a-f]+",
+}
+
+
+def test_a_panic_names_its_process_and_shows_registers_and_a_symbolised_backtrace(boot: Boot, image: Image,
+                                                                                  arch: str) -> None:
     report = said(boot(append="quiet rdinit=/bin/true panic=-1"))
     assert has(report, "panic: attempted to kill init .*")
     assert has(report, 'cpu .*process 1 "true"')
-    assert has(report, "cr0 [0-9a-f]+ .*cr3 [0-9a-f]+ .*cr4 [0-9a-f]+")
+    assert has(report, PANIC_REGISTERS[arch])
     frames = re.findall(r"^  ([0-9a-f]{16}) (\w+)\+0x([0-9a-f]+)$", report, re.MULTILINE)
     names = [name for _, name, _ in frames]
     assert {"sys_exit_group", "syscall_dispatch"} <= set(names)
