@@ -39,7 +39,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def make(tree: Path, arch: str) -> None:
     """Builds the kernel of a copied tree."""
-    done = subprocess.run(["make", "-C", str(tree), f"ARCH={arch}", "kernel"], capture_output=True, text=True, timeout=600, check=False,
+    done = subprocess.run(["make", "-C", str(tree), f"ARCH={arch}", "kernel"], capture_output=True, text=True,
+                          timeout=600, check=False,
                           env={k: v for k, v in os.environ.items() if not k.startswith("MAKE")})
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
 
