@@ -1,4 +1,4 @@
-"""Breaking a defence on purpose turns a named test red: each mutant of grade/mutants is built and tested."""
+"""Breaking a defence on purpose turns a named test red: each mutant of grade/rows is built and tested."""
 
 from __future__ import annotations
 
@@ -7,34 +7,29 @@ import re
 import shutil
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from grade.plugin import Build
+from grade.rows import Mutant, rows
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-MUTANTS: list[dict[str, Any]] = tomllib.loads((ROOT / "grade" / "mutants" / "harden.toml").read_text())["mutant"]
 SOURCES = ("Makefile", "arch", "kernel", "grade", "user")
 
 pytestmark = [pytest.mark.guest, pytest.mark.soak, pytest.mark.timeout(900)]
 
 
-def mutants_of(arch: str) -> list[dict[str, Any]]:
-    """Those that break an architecture: edits of its own folder, and of shared code unless `only` says whose."""
-    def whose(m: dict[str, Any]) -> str:
-        return m.get("only") or (m["file"].split("/")[1] if m["file"].startswith("arch/") else arch)
-
-    return [m for m in MUTANTS if whose(m) == arch]
+def mutants_of(arch: str) -> list[Mutant]:
+    """Those that break an architecture, of every row."""
+    return [m for row in rows() for m in row.mutants if m.breaks(arch)]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Each mutant of the architecture."""
     if "mutant" in metafunc.fixturenames:
         here = mutants_of(metafunc.config.getoption("--arch"))
-        metafunc.parametrize("mutant", here, ids=[m["name"] for m in here])
+        metafunc.parametrize("mutant", here, ids=[f"{m.row}: {m.name}" for m in here])
 
 
 def make(tree: Path, arch: str) -> None:
@@ -76,21 +71,21 @@ def failed_tests(kernel: Path, build: Build, arch: str, seed: int, tests: list[s
 
 def test_the_unbroken_copy_passes(tree: Path, build: Build, arch: str, seed: int) -> None:
     """Else a red test would prove nothing."""
-    tests = sorted({t for m in mutants_of(arch) for t in m["caught"]})
+    tests = sorted({t for m in mutants_of(arch) for t in m.caught})
     red, said = failed_tests(tree / "build" / arch / "rampart", build, arch, seed, tests)
     assert not red and " passed" in said, said
 
 
 def test_breaking_a_defence_turns_a_named_test_red(tree: Path, build: Build, arch: str, seed: int,
-                                                   mutant: dict[str, Any]) -> None:
-    source = tree / mutant["file"]
+                                                   mutant: Mutant) -> None:
+    source = tree / mutant.file
     text = source.read_text()
-    assert text.count(mutant["old"]) == 1, f"{mutant['file']}: the text to replace is not there once"
+    assert text.count(mutant.old) == 1, f"{mutant.file}: the text to replace is not there once"
     try:
-        source.write_text(text.replace(mutant["old"], mutant["new"]))
+        source.write_text(text.replace(mutant.old, mutant.new))
         make(tree, arch)
-        red, said = failed_tests(tree / "build" / arch / "rampart", build, arch, seed, mutant["caught"])
+        red, said = failed_tests(tree / "build" / arch / "rampart", build, arch, seed, mutant.caught)
     finally:
         source.write_text(text)
-    missed = set(mutant["caught"]) - red
+    missed = set(mutant.caught) - red
     assert not missed, f"stayed green: {', '.join(sorted(missed))}\n{said}"

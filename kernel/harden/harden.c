@@ -14,14 +14,9 @@
 #define REPORTS_PER_SECOND 20 /* a user who provokes them must not flood the console */
 
 const struct mitigation *const mitigations[HARDEN_ROWS] = {
-	[HARDEN_NX] = &nx_row,
-	[HARDEN_WP] = &wp_row,
-	[HARDEN_WX] = &wx_row,
-	[HARDEN_NULL_GUARD] = &null_guard_row,
-	[HARDEN_STACK_GUARD] = &stack_guard_row,
-	[HARDEN_SMEP] = &smep_row,
-	[HARDEN_SMAP] = &smap_row,
-	[HARDEN_UMIP] = &umip_row,
+#define TABLE_ROW(NAME, symbol) [HARDEN_##NAME] = &symbol##_row,
+	HARDEN_LIST(TABLE_ROW)
+#undef TABLE_ROW
 };
 
 static uint64_t unwanted ro_after_init; /* bit per row: switched off on the command line */

@@ -5,15 +5,24 @@
 
 #include "kernel/types.h"
 
+/*
+ * The rows in the order of /proc/harden.  ROW(SMEP, smep) is HARDEN_SMEP and smep_row, which
+ * kernel/harden/smep.c defines.
+ */
+#define HARDEN_LIST(ROW)                                                                           \
+	ROW(SMEP, smep)                                                                            \
+	ROW(SMAP, smap)                                                                            \
+	ROW(UMIP, umip)                                                                            \
+	ROW(NX, nx)                                                                                \
+	ROW(WP, wp)                                                                                \
+	ROW(WX, wx)                                                                                \
+	ROW(NULL_GUARD, null_guard)                                                                \
+	ROW(STACK_GUARD, stack_guard)
+
 enum harden_row {
-	HARDEN_NX,
-	HARDEN_WP,
-	HARDEN_WX,
-	HARDEN_NULL_GUARD,
-	HARDEN_STACK_GUARD,
-	HARDEN_SMEP,
-	HARDEN_SMAP,
-	HARDEN_UMIP,
+#define ENUM_ROW(NAME, symbol) HARDEN_##NAME,
+	HARDEN_LIST(ENUM_ROW)
+#undef ENUM_ROW
 	HARDEN_ROWS,
 };
 

@@ -3,8 +3,9 @@
 
 #include "kernel/harden/harden.h"
 
-extern const struct mitigation nx_row, wp_row, wx_row, null_guard_row, stack_guard_row, smep_row,
-	smap_row, umip_row;
+#define EXTERN_ROW(NAME, symbol) extern const struct mitigation symbol##_row;
+HARDEN_LIST(EXTERN_ROW)
+#undef EXTERN_ROW
 
 /* Set this CPU's bit if the row is wanted and the CPU has it. */
 void wp_cpu_init(void);

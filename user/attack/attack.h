@@ -22,8 +22,12 @@ struct attack {
 #define needs_off_here needs_off_x86_64
 #endif
 
-extern const struct attack smep, smap, umip, nx, wp, wp_cow, wx, wx_data, null_guard, null_object,
-	stack_guard;
+/* Defines an attack and puts it on the list of `attack -l`: ATTACK(smep) = { ... }; */
+#define ATTACK(symbol)                                                                             \
+	static const struct attack symbol;                                                         \
+	static const struct attack *const symbol##_entry                                           \
+		__attribute__((section("attacks"), used)) = &symbol;                               \
+	static const struct attack symbol
 
 #define MAGIC 0x5eed0fbadc0ffee5ull
 

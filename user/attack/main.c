@@ -12,11 +12,28 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-static const struct attack *const attacks[] = {
-	&nx, &wp, &wp_cow, &wx, &wx_data, &null_guard, &null_object, &stack_guard,
-	&smep, &smap, &umip,
-};
-#define ATTACKS (sizeof(attacks) / sizeof(attacks[0]))
+/* What every ATTACK() put into the section of that name, by name. */
+extern const struct attack *const __start_attacks[], *const __stop_attacks[];
+static const struct attack *attacks[64];
+static size_t count;
+
+static int
+by_name(const void *a, const void *b)
+{
+	return strcmp((*(const struct attack *const *)a)->name,
+		      (*(const struct attack *const *)b)->name);
+}
+
+static void
+collect(void)
+{
+	for (const struct attack *const *p = __start_attacks; p < __stop_attacks; p++) {
+		if (count == sizeof(attacks) / sizeof(attacks[0]))
+			give_up("more attacks than there is room for");
+		attacks[count++] = *p;
+	}
+	qsort(attacks, count, sizeof(attacks[0]), by_name);
+}
 
 volatile uint64_t attack_address;
 
@@ -105,7 +122,7 @@ attack_over(void)
 static void
 list(void)
 {
-	for (size_t i = 0; i < ATTACKS; i++)
+	for (size_t i = 0; i < count; i++)
 		printf("%-12s %s\n%12s needs off: %s\n", attacks[i]->name, attacks[i]->what,
 		       "", attacks[i]->needs_off_here ? attacks[i]->needs_off_here : "(cannot win)");
 }
@@ -113,11 +130,12 @@ list(void)
 int
 main(int argc, char **argv)
 {
+	collect();
 	if (argc == 2 && strcmp(argv[1], "-l") == 0) {
 		list();
 		return 0;
 	}
-	for (size_t i = 0; argc == 2 && i < ATTACKS; i++) {
+	for (size_t i = 0; argc == 2 && i < count; i++) {
 		if (strcmp(attacks[i]->name, argv[1]) != 0)
 			continue;
 		printf("%s: %s\n", attacks[i]->name, attacks[i]->what);

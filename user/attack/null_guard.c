@@ -72,7 +72,7 @@ run_object(void)
 	vuln(VULN_LATEST_SET, &set);
 }
 
-const struct attack null_guard = {
+ATTACK(null_guard) = {
 	.name = "null-guard",
 	.what = "a NULL function pointer leads to the attacker's code at address 0",
 	.needs_off_x86_64 = "null-guard,smep",
@@ -80,7 +80,7 @@ const struct attack null_guard = {
 	.run = run_function,
 };
 
-const struct attack null_object = {
+ATTACK(null_object) = {
 	.name = "null-object",
 	.what = "a NULL object pointer leads to the attacker's object at address 0",
 	.needs_off_x86_64 = "null-guard,smap",

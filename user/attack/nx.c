@@ -101,7 +101,7 @@ run(void)
 		raise(killed);
 }
 
-const struct attack nx = {
+ATTACK(nx) = {
 	.name = "nx",
 	.what = "shellcode on the stack, on the heap, in a data mapping",
 	.needs_off_x86_64 = "nx",

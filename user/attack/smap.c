@@ -24,7 +24,7 @@ run(void)
 	vuln(VULN_OBJECT_SET, &set);
 }
 
-const struct attack smap = {
+ATTACK(smap) = {
 	.name = "smap",
 	.what = "a fake object in user memory is followed by the kernel",
 	.needs_off_x86_64 = "smap",

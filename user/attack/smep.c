@@ -21,7 +21,7 @@ run(void)
 	vuln_write(places.handler, places.victim);
 }
 
-const struct attack smep = {
+ATTACK(smep) = {
 	.name = "smep",
 	.what = "ret2usr: a hijacked kernel pointer runs a user page",
 	.needs_off_x86_64 = "smep",

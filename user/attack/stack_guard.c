@@ -88,7 +88,7 @@ run(void)
 	raise(WTERMSIG(status));
 }
 
-const struct attack stack_guard = {
+ATTACK(stack_guard) = {
 	.name = "stack-guard",
 	.what = "deep recursion in the kernel overwrites a neighbour's stack",
 	.needs_off_x86_64 = "stack-guard",

@@ -50,7 +50,7 @@ run(void)
 }
 #endif
 
-const struct attack umip = {
+ATTACK(umip) = {
 	.name = "umip",
 	.what = "system registers leak to user mode",
 	.needs_off_x86_64 = "umip",

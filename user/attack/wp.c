@@ -40,7 +40,7 @@ run_cow(void)
 	vuln_write((uint64_t)page, MAGIC);
 }
 
-const struct attack wp = {
+ATTACK(wp) = {
 	.name = "wp",
 	.what = "a kernel write into a constant",
 	.needs_off_x86_64 = "wp",
@@ -48,7 +48,7 @@ const struct attack wp = {
 	.run = run_rodata,
 };
 
-const struct attack wp_cow = {
+ATTACK(wp_cow) = {
 	.name = "wp-cow",
 	.what = "a kernel write into a copy-on-write page of /etc/passwd",
 	.needs_off_x86_64 = "wp,smap", /* aarch64 always obeys read-only pages */

@@ -52,7 +52,7 @@ run_data(void)
 	vuln_write(places.handler, places.victim);
 }
 
-const struct attack wx = {
+ATTACK(wx) = {
 	.name = "wx",
 	.what = "kernel text is patched through the direct map",
 	.needs_off_x86_64 = "wx",
@@ -60,7 +60,7 @@ const struct attack wx = {
 	.run = run_patch,
 };
 
-const struct attack wx_data = {
+ATTACK(wx_data) = {
 	.name = "wx-data",
 	.what = "a hijacked kernel pointer runs kernel data",
 	.needs_off_x86_64 = "wx",
