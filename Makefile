@@ -222,7 +222,7 @@ QGDB	= -S -chardev socket,id=gdb,path=$(GDBSOCK),server=on,wait=off -gdb chardev
 
 # ---- Verbs ------------------------------------------------------------------------------------
 
-.PHONY: FORCE build kernel initrd run gdb attack test soak bench linux lab grade check-labs \
+.PHONY: FORCE build kernel initrd run gdb attack test soak bench harden-report linux lab grade check-labs \
 	check-headers clean help
 
 build: kernel initrd ## the kernel and the initramfs (what a bare `make` does)
@@ -254,8 +254,11 @@ test: build check-headers ## every test but the long ones
 soak: build ## the long ones: forks by the thousand, garbage system calls, NMIs
 	$(Q)$(PYTHON) -m pytest grade/tests --arch $(ARCH) -n 2 -m soak $(PYTEST)
 
-bench: build ## time Rampart and Debian's Linux kernel side by side; JSON=1, ARGS='--pti-off'
-	$(Q)$(PYTHON) -m grade.bench --arch $(ARCH) $(if $(JSON),--json) $(ARGS)
+bench: build ## time Rampart beside Debian's Linux kernel; JSON=1, ARGS='--pti-off'; COSTS=1: by mitigation
+	$(Q)$(PYTHON) -m grade.$(if $(COSTS),costs,bench) --arch $(ARCH) $(if $(JSON),--json) $(ARGS)
+
+harden-report: build ## one table: each mitigation's state, attacks, checks and cost, all run now
+	$(Q)$(PYTHON) -m grade.harden_report --arch $(ARCH) $(if $(JSON),--json)
 
 linux: ## fetch the Linux kernel that bench compares with (by apt, unpacked and not installed)
 	$(Q)$(PYTHON) -m grade.fetch_linux --arch $(ARCH)
