@@ -391,6 +391,12 @@ page_zero_is_refused(void)
 	check((uintptr_t)m >= 0x10000);
 	fails(mremap(m, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, NULL), EPERM);
 	must_fault(t_peek((void *)8), SIGSEGV, SEGV_MAPERR, 8);
+	/* Nor does an area grow down to it, one fault at a time. */
+	ok(munmap((void *)0x10000, PAGE));
+	check(mmap((void *)0x20000, PAGE, RW,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_GROWSDOWN, -1, 0) == (void *)0x20000);
+	t_poke((void *)0x10000, 1);
+	must_fault(t_poke((void *)0xfff8, 1), SIGSEGV, SEGV_MAPERR, 0xfff8);
 	check((uintptr_t)sbrk(0) >= 0x10000);
 }
 
