@@ -3,7 +3,8 @@
 
 # ---- What the user may set --------------------------------------------------------------------
 
-# The architecture: a folder below arch/.
+# The architecture: a folder below arch/. Tests that are not told one run on each in turn.
+TESTED	:= $(or $(ARCH),x86_64 aarch64)
 ARCH	?= x86_64
 # CPUs and MiB of memory of the machine that run, gdb and attack start.
 SMP	?= 2
@@ -33,7 +34,7 @@ endif
 ifneq ($(ARCH),$(shell uname -m))
 CROSS	?= $(ARCH)-linux-gnu-
 endif
-ifeq ($(origin CC),default)
+ifneq ($(filter default undefined,$(origin CC)),)
 CC	:= $(CROSS)gcc
 endif
 LD	:= $(CROSS)ld
@@ -44,7 +45,8 @@ GDB	?= gdb
 QEMU	?= qemu-system-$(ARCH)
 
 MAKEFLAGS += -rR --no-print-directory
-ifeq ($(filter -j% --jobserver%,$(MAKEFLAGS)),)
+# A make below another has its jobs from there.
+ifeq ($(MAKELEVEL)$(filter -j% --jobserver%,$(MAKEFLAGS)),0)
 MAKEFLAGS += -j$(shell nproc)
 endif
 ifneq ($(V),1)
@@ -62,7 +64,7 @@ B	:= build/$(ARCH)
 # Plain C without a library, and no more undefined behaviour than need be: a check that the compiler
 # proves "impossible" must stay in the image.
 CFLAGS_KERNEL := -std=gnu11 -O2 -g -ffreestanding -nostdinc \
-	-isystem $(shell $(CC) -print-file-name=include) \
+	-isystem $(shell $(CC) -print-file-name=include 2>/dev/null) \
 	-I. -Iarch/$(ARCH) -I$(B) -ffile-prefix-map=$(CURDIR)=. \
 	-fno-common -fpie -fvisibility=hidden -fno-stack-protector \
 	-fno-strict-aliasing -fno-strict-overflow -fno-delete-null-pointer-checks \
@@ -77,7 +79,7 @@ CFLAGS_gcc := -fno-ipa-icf
 # Before clang 16 zeroed locals must be asked for twice.
 OFFSETS_clang := -fno-integrated-as
 ZEROED	:= -enable-trivial-auto-var-init-zero-knowing-it-will-be-removed-from-clang
-COMPILER := $(if $(findstring clang,$(shell $(CC) --version)),clang,gcc)
+COMPILER := $(if $(findstring clang,$(shell $(CC) --version 2>/dev/null)),clang,gcc)
 ifeq ($(COMPILER),clang)
 CFLAGS_clang := $(shell $(CC) -Werror -ftrivial-auto-var-init=zero -fsyntax-only -x c /dev/null \
 	2>/dev/null || echo $(ZEROED))
@@ -222,8 +224,8 @@ QGDB	= -S -chardev socket,id=gdb,path=$(GDBSOCK),server=on,wait=off -gdb chardev
 
 # ---- Verbs ------------------------------------------------------------------------------------
 
-.PHONY: FORCE build kernel initrd run gdb attack test soak bench harden-report linux lab grade check-labs \
-	check-headers clean help
+.PHONY: FORCE build kernel initrd run gdb attack test soak test-one soak-one tools bench harden-report \
+	linux lab grade check-labs check-headers clean help
 
 build: kernel initrd ## the kernel and the initramfs (what a bare `make` does)
 
@@ -246,13 +248,29 @@ gdb: build ## debug: joins a `make run DEBUG=1`, or boots by itself with the con
 attack: build ## boot, run the attack NAME=... and power off; without NAME, list them
 	$(Q)$(QEMU) $(QFLAGS) -serial mon:stdio -append '$(APPEND) -- /bin/attack $(or $(NAME),-l)'
 
+# Once for each architecture; the first failure ends it, so the last line that
+# pytest prints is the closing one of the run that decided.
+each	= +$(Q)set -e; for arch in $(TESTED); do $(MAKE) ARCH=$$arch
+test: ## every test but the long ones, on both architectures, or on ARCH
+	$(each) tools; done
+	$(each) test-one; done
+
+soak: ## the long ones: forks by the thousand, garbage system calls, NMIs, kernels broken on purpose
+	$(each) tools; done
+	$(each) soak-one; done
+
 # Without the Linux kernel those tests fail that compare with it.
-test: build check-headers ## every test but the long ones
+test-one: build check-headers
 	-$(Q)$(PYTHON) -m grade.fetch_linux --arch $(ARCH)
 	$(Q)$(PYTHON) -m pytest grade/tests --arch $(ARCH) -n 2 -m 'not soak' $(PYTEST)
 
-soak: build ## the long ones: forks by the thousand, garbage system calls, NMIs
+soak-one: build
 	$(Q)$(PYTHON) -m pytest grade/tests --arch $(ARCH) -n 2 -m soak $(PYTEST)
+
+tools:
+	@for tool in '$(firstword $(CC))' '$(LD)' '$(QEMU)'; do command -v "$$tool" >/dev/null || { \
+		echo "no $$tool here for $(ARCH): run ./setup; the other architecture alone: make test ARCH=..." >&2; \
+		exit 1; }; done
 
 bench: build ## time Rampart beside Debian's Linux kernel; JSON=1, ARGS='--pti-off'; COSTS=1: by mitigation
 	$(Q)$(PYTHON) -m grade.$(if $(COSTS),costs,bench) --arch $(ARCH) $(if $(JSON),--json) $(ARGS)

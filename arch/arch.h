@@ -191,7 +191,7 @@ void arch_pt_activate(struct arch_pt *pt);
 /* ---- Constants in machine.h -------------------------------------------------------------------
  *   DIRECT_MAP_BASE    kernel virtual address of physical address 0
  *   KSTACK_AREA_BASE, KSTACK_AREA_SIZE   where kernel stacks and other kernel mappings go
- *   USER_END           first address that is not the user's (the last user page is never mapped)
+ *   USER_END           first address that is not the user's
  *   ARCH_ELF_MACHINE, ARCH_PLATFORM ("x86_64"), ARCH_UNAME_MACHINE, ARCH_HWCAP
  *   ARCH_HAS_LEGACY_SYSCALLS   open, stat, fork, pipe ...: x86_64 has them, aarch64 has not
  */

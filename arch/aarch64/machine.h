@@ -12,8 +12,7 @@
 #define KSTACK_AREA_BASE 0xffffc90000000000ul
 #define KSTACK_AREA_SIZE (1ul << 39)
 
-/* The last page of the lower half stays empty, as everywhere. */
-#define USER_END 0x0000fffffffff000ul
+#define USER_END (1ul << 48) /* as Linux: programs may have the last page, too */
 
 #define ARCH_ELF_MACHINE	 183 /* EM_AARCH64 */
 #define ARCH_PLATFORM		 "aarch64"

@@ -30,7 +30,8 @@ exec_layout(struct exec_layout *l)
 	uint64_t gap = rlimit(RLIMIT_STACK);
 
 	gap = MIN(MAX(gap, 128ul << 20), USER_END / 6 * 5);
-	l->stack_top = USER_END - stack_offset;
+	/* A page below the end: what straddles it must not find a stack there. */
+	l->stack_top = USER_END - PAGE_SIZE - stack_offset;
 	l->mmap_top =
 		ALIGN_DOWN(USER_END - gap - STACK_GUARD_GAP - stack_offset - mmap_offset, PAGE_SIZE);
 	l->pie_base = ARCH_PIE_BASE + pie_offset;

@@ -304,7 +304,7 @@ static const struct call calls[] = {
 	C(mmap, ENOMEM, 0, -1L, 3, 0x22, -1L, 0),
 	C(mmap, ENOMEM, 0, LONG_MAX, 3, 0x22, -1L, 0),
 	C(mmap, ENOMEM, 0xffff888000000000, 4096, 3, 0x32, -1L, 0),
-	C(mmap, ENOMEM, T_USER_END - PAGE, 4096, 3, 0x32, -1L, 0),
+	C(mmap, ENOMEM, T_MMAP_END, 4096, 3, 0x32, -1L, 0),
 	C(mmap, EINVAL, 4097, 4096, 3, 0x32, -1L, 0),
 	C(mmap, EBADF, 0, 4096, 3, 0x02, WILD, 0),
 	C(mmap, EINVAL, 0, 4096, 3, 0x02, FILE_, 1),

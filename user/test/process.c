@@ -622,7 +622,7 @@ hand_made_programs(void)
 		switch (i) {
 		case 0: t = tiny_elf(ET_EXEC, 0xffffffff80200000); break;
 		case 1: t = tiny_elf(ET_EXEC, 0xffff888000000000); break;
-		case 2: t = tiny_elf(ET_EXEC, T_USER_END - PAGE); break;
+		case 2: t = tiny_elf(ET_EXEC, T_MMAP_END); break;
 		case 3: t = tiny_elf(ET_EXEC, T_USER_END); break;
 		case 4: t.ph[0].p_memsz = ~0UL; break;
 		case 5: t.ph[0].p_memsz = T_USER_END; break;

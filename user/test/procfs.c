@@ -185,6 +185,18 @@ strangers_see_little(void)
 	fails(open("/proc/sys/kernel/hostname", O_WRONLY), EACCES);
 }
 
+/* Whether a word of 16 hexadecimal digits is of the upper half; Linux lists its vsyscall page there. */
+static bool
+has_kernel_address(const char *s)
+{
+	for (size_t n; *s; s += n ? n : 1) {
+		n = strspn(s, "0123456789abcdef");
+		if (n == 16 && strncmp(s, "ffff", 4) == 0 && strncmp(s, "ffffffffff60", 12) != 0)
+			return true;
+	}
+	return false;
+}
+
 static void
 no_kernel_address_is_shown(void)
 {
@@ -197,8 +209,8 @@ no_kernel_address_is_shown(void)
 		if (strcmp(files[i], "/proc/harden") == 0 && access(files[i], F_OK) < 0)
 			continue;	/* Only Rampart has it. */
 		check(slurp(files[i]) > 0);
-		check(!strstr(text, "ffff8") && !strstr(text, "ffffc9") && !strstr(text, "18446"
-			"683") && !strstr(text, "1844668"));
+		check(!has_kernel_address(text));
+		check(!strstr(text, "18446" "683") && !strstr(text, "1844668"));
 	}
 }
 

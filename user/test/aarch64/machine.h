@@ -5,6 +5,8 @@
 #define T_ELF_MACHINE EM_AARCH64
 /* First address that is not the lower half's. */
 #define T_USER_END	  (1UL << 48)
+/* First address that nothing can be mapped at. */
+#define T_MMAP_END	  T_USER_END
 #define T_NO_ADDRESS_CODE SEGV_MAPERR
 #define T_NO_ADDRESS(a)	  (a)
 

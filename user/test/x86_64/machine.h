@@ -5,6 +5,8 @@
 #define T_ELF_MACHINE EM_X86_64
 /* First address that is not the lower half's; in between the halves there are no addresses at all. */
 #define T_USER_END	  (1UL << 47)
+/* First address that nothing can be mapped at: sysret from a page there would return to no address. */
+#define T_MMAP_END	  (T_USER_END - 4096)
 #define T_NO_ADDRESS_CODE SI_KERNEL
 #define T_NO_ADDRESS(a)	  0
 
