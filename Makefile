@@ -99,7 +99,7 @@ LDFLAGS	:= -pie -z text --no-dynamic-linker -z noexecstack -z max-page-size=0x10
 KSRC	:= $(sort $(wildcard kernel/*.c kernel/*/*.c arch/$(ARCH)/*.c arch/$(ARCH)/*.S))
 KSRC	:= $(filter-out arch/$(ARCH)/offsets.c,$(KSRC))
 ifeq ($(RELEASE),1)
-KSRC	:= $(filter-out kernel/dev/vuln.c,$(KSRC))
+KSRC	:= $(filter-out kernel/dev/vuln%.c,$(KSRC))
 endif
 KOBJ	:= $(patsubst %,$(B)/%.o,$(basename $(KSRC)))
 

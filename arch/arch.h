@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "kernel/mm/layout.h"
 #include "kernel/types.h"
 
 struct thread;
@@ -51,8 +52,9 @@ struct boot_info {
 extern struct boot_info boot_info;
 
 /*
- * The boot processor enters kernel_main (kernel/main.c) on its idle stack with interrupts off, the
- * image relocated, boot_info filled, and early tables that already keep W^X.
+ * The boot processor runs at physical addresses until it has called layout_choose (kernel/mm/layout.h).
+ * It enters kernel_main (kernel/main.c) on its idle stack with interrupts off, the image relocated to its
+ * final place, boot_info filled, and early tables that already keep W^X.
  */
 noreturn void kernel_main(void);
 /* Builds the final kernel tables (direct map included) with frames of page_alloc_early. */
@@ -189,8 +191,9 @@ void arch_tlb_flush_local(uint64_t va);
 void arch_pt_activate(struct arch_pt *pt);
 
 /* ---- Constants in machine.h -------------------------------------------------------------------
- *   DIRECT_MAP_BASE    kernel virtual address of physical address 0
- *   KSTACK_AREA_BASE, KSTACK_AREA_SIZE   where kernel stacks and other kernel mappings go
+ *   ARCH_IMAGE_LINK, ARCH_DIRECT_MAP_LINK, ARCH_KSTACK_AREA_LINK   the layout of kernel/mm/layout.h
+ *                      where row kaslr does not move it, ARCH_REGION_PLACES   how far it may, in GiB
+ *   DIRECT_MAP_MAX     bytes of physical memory for which there is room, KSTACK_AREA_SIZE
  *   USER_END           first address that is not the user's
  *   ARCH_ELF_MACHINE, ARCH_PLATFORM ("x86_64"), ARCH_UNAME_MACHINE, ARCH_HWCAP
  *   ARCH_HAS_LEGACY_SYSCALLS   open, stat, fork, pipe ...: x86_64 has them, aarch64 has not

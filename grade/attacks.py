@@ -90,6 +90,7 @@ def watch(machine: Machine, image: Image, program: Image, timeout: float) -> Wat
     """Runs a machine that was booted paused to run one attack, until that attack is over or the guest has
     ended (boot with keep=True). The machine stands afterwards."""
     deadline, seen = Deadline(timeout), Watch()
+    image = image.at(machine)
     over = program.sym("attack_over")
     places = (0, over, program.sym("attack_payload"), image.sym("vuln_buffer"))
     machine.run_until(image.sym("process_start_init"), timeout=deadline)
@@ -172,6 +173,7 @@ def _file_page_changed(s: Scene) -> bool:
 
 def text_changed(machine: Machine, image: Image, symbol: str) -> bool:
     """Whether a kernel function's bytes in memory differ from those that were built."""
+    image = image.at(machine)
     address, size = image.sym(symbol), image.size(symbol)
     return machine.read_phys(image.phys(address), size) != image.bytes_at(address, size)
 
@@ -223,10 +225,12 @@ VERDICTS: dict[str, Callable[[Scene], bool]] = {
     "umip": lambda s: _LEAKED[s.machine.arch.name](s),
     "nx": _data_ran,
     "stack-guard": _neighbour_overwritten,
+    "kaslr": lambda s: s.word("vuln_gadget_ran") == MAGIC,
 }
 
 
 def won(machine: Machine, image: Image, program: Image, name: str, timeout: float = 30) -> bool:
     """Runs the attack that the paused machine was booted for; whether it won."""
-    seen = watch(machine, image, program, timeout)
-    return seen.over and VERDICTS[name](Scene(machine, image, program, seen))
+    placed = image.at(machine)
+    seen = watch(machine, placed, program, timeout)
+    return seen.over and VERDICTS[name](Scene(machine, placed, program, seen))

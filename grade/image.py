@@ -1,18 +1,24 @@
 """The built kernel image: symbols, sections, load addresses and DWARF layouts, from rampart.sym.
 
-Addresses are those of the running kernel: link addresses plus the slide (0 unless kaslr moves it).
+Addresses are those of the running kernel: link addresses plus the slide that it chose (kaslr). An image that
+was opened with slide None is not placed yet: it knows names, sizes and layouts, but has no address until
+`at(machine)` asks a machine where it put the kernel, or `linked()` takes the file's own addresses.
 """
 
 from __future__ import annotations
 
+import copy
 from bisect import bisect_right
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from elftools.dwarf.die import DIE
 from elftools.elf.elffile import ELFFile
+
+if TYPE_CHECKING:
+    from grade.qemu import Machine
 
 # Where QEMU puts an image whose program headers do not say it: a bare one of `virt` goes 2 MiB above the
 # start of RAM (hw/arm/boot.c).
@@ -37,9 +43,9 @@ class Section(NamedTuple):
 class Image:
     """One ELF file with symbols and DWARF. Open for as long as the object lives."""
 
-    def __init__(self, path: str | Path, slide: int = 0) -> None:
+    def __init__(self, path: str | Path, slide: int | None = 0) -> None:
         """Reads symbols at once and DWARF when asked. ImageError if there is no such file or no symbol."""
-        self.path, self.slide = Path(path), slide
+        self.path, self._slide = Path(path), slide
         try:
             self._file = open(path, "rb")
         except FileNotFoundError as error:
@@ -68,12 +74,59 @@ class Image:
         base, start = _LOADED_AT.get(self._elf["e_machine"]), self._by_name.get("__image_start")
         if base is not None and start is not None:
             self._loads = [(va, base + va - start, size) for va, _, size in self._loads]
-        self._structs: dict[str, DIE] = {}
-        self._unread: Iterator[DIE] | None = None
+        self._layouts = _Layouts(self.path.name, self._elf)
 
     def close(self) -> None:
-        """Closes the file."""
+        """Closes the file, for every place of this image."""
         self._file.close()
+
+    # ---- places ---------------------------------------------------------------------------------------
+
+    @property
+    def slide(self) -> int:
+        """What running addresses are above link addresses. ImageError while the image is not placed."""
+        if self._slide is None:
+            raise ImageError(f"{self.path.name} is not placed: use image.at(machine), or kernel.image")
+        return self._slide
+
+    def linked(self) -> Image:
+        """This image at its link addresses: for disassembly, not for a machine."""
+        return self._place(0)
+
+    def at(self, machine: Machine) -> Image:
+        """This image where the machine runs it (itself, if it is placed already). A machine in which the
+        kernel has not chosen its addresses yet runs until it has: one that stood stands there afterwards."""
+        if self._slide is not None:
+            return self
+        if not self._chosen(machine):
+            ran = machine.gdb.running
+            machine.stop()
+            if not self._chosen(machine):
+                # The function that goes to the chosen addresses is entered where the image is loaded.
+                machine.run_until(self._loaded_at("boot_leave_physical"), timeout=60)
+            if ran:
+                machine.cont()
+        return self._place(self._word(machine, "image_slide"))
+
+    def _chosen(self, machine: Machine) -> bool:
+        # kernel/mm/layout.c writes this one last, and never 0. Other kernels run where they were linked.
+        return "direct_map_base" not in self or self._word(machine, "direct_map_base") != 0
+
+    def _word(self, machine: Machine, name: str) -> int:
+        if name not in self:
+            return 0
+        return int.from_bytes(machine.read_phys(self._loaded_at(name), 8), "little")
+
+    def _loaded_at(self, name: str) -> int:
+        linked = self.linked()
+        return linked.phys(linked.sym(name))
+
+    def _place(self, slide: int) -> Image:
+        placed = copy.copy(self)
+        placed._slide = slide
+        return placed
+
+    # ---- symbols --------------------------------------------------------------------------------------
 
     def __contains__(self, name: str) -> bool:
         return name in self._by_name
@@ -149,17 +202,14 @@ class Image:
 
     # ---- layouts --------------------------------------------------------------------------------------
 
-    @lru_cache(maxsize=None)
     def offsetof(self, struct: str, member: str) -> int:
         """The offset in bytes of a member such as ("struct vm", "pt.root.v"); an array index may follow a
         name ("list[2].next"). ImageError if the image describes no such thing."""
-        return self._find(struct, member)[0]
+        return self._layouts.offsetof(struct, member)
 
-    @lru_cache(maxsize=None)
     def sizeof(self, struct: str, member: str = "") -> int:
         """The size in bytes of a structure, or of one of its members."""
-        die = self._find(struct, member)[1] if member else self._struct(struct)
-        return _size(die)
+        return self._layouts.sizeof(struct, member)
 
     def has_member(self, struct: str, member: str) -> bool:
         """Whether the structure has such a member."""
@@ -168,6 +218,26 @@ class Image:
         except ImageError:
             return False
         return True
+
+
+class _Layouts:
+    """Layouts by DWARF, read as far as needed: one for every place of an image."""
+
+    def __init__(self, name: str, elf: ELFFile) -> None:
+        self.name, self._elf = name, elf
+        self._structs: dict[str, DIE] = {}
+        self._unread: Iterator[DIE] | None = None
+
+    @lru_cache(maxsize=None)
+    def offsetof(self, struct: str, member: str) -> int:
+        """As Image.offsetof."""
+        return self._find(struct, member)[0]
+
+    @lru_cache(maxsize=None)
+    def sizeof(self, struct: str, member: str = "") -> int:
+        """As Image.sizeof."""
+        die = self._find(struct, member)[1] if member else self._struct(struct)
+        return _size(die)
 
     def _find(self, struct: str, member: str) -> tuple[int, DIE]:
         die, offset = self._struct(struct), 0
@@ -192,7 +262,7 @@ class Image:
             return self._structs[name]
         if self._unread is None:
             if not self._elf.has_dwarf_info():
-                raise ImageError(f"{self.path.name}: no DWARF")
+                raise ImageError(f"{self.name}: no DWARF")
             self._unread = self._definitions()
         for die in self._unread:
             kind = "struct" if die.tag == "DW_TAG_structure_type" else "union"
@@ -200,7 +270,7 @@ class Image:
             self._structs.setdefault(key, die)
             if key == name:
                 return self._structs[key]
-        raise ImageError(f"{self.path.name}: no definition of {name!r}")
+        raise ImageError(f"{self.name}: no definition of {name!r}")
 
     def _definitions(self) -> Iterator[DIE]:
         for unit in self._elf.get_dwarf_info().iter_CUs():

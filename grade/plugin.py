@@ -97,8 +97,8 @@ def linux(arch: str) -> Path:
 
 @pytest.fixture(scope="session")
 def image(build: Build) -> Iterator[Image]:
-    """The kernel's symbols and layouts."""
-    opened = Image(build.symbols)
+    """The kernel's symbols and layouts, placed in no machine yet: image.at(machine) has addresses."""
+    opened = Image(build.symbols, slide=None)
     yield opened
     opened.close()
 

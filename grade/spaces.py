@@ -34,10 +34,11 @@ class Thread:
 
 
 class Kernel:
-    """The stopped guest's kernel, seen through its image. Make a new one after the guest has run."""
+    """The stopped guest's kernel, seen through its image, which is placed where the guest runs it. Make a new
+    one after the guest has run."""
 
     def __init__(self, machine: Machine, image: Image) -> None:
-        self.machine, self.image = machine, image
+        self.machine, self.image = machine, image.at(machine)
         self.cpu = CPUS[machine.arch.name]
         self.walker = self.cpu.walker(machine)
         self._pages: dict[int, int | None] = {}

@@ -5,7 +5,6 @@
 #include "kernel/fs/vfs.h"
 #include "kernel/harden/harden.h"
 #include "kernel/lib/print.h"
-#include "kernel/lib/random.h"
 #include "kernel/mm/heap.h"
 #include "kernel/mm/page.h"
 #include "kernel/mm/vm.h"
@@ -32,11 +31,9 @@ noreturn void
 kernel_main(void)
 {
 	kprintf("Rampart on %s: %s\n", ARCH_UNAME_MACHINE, boot_info.cmdline);
-	harden_parse();
 	arch_vm_init();
 	page_init();
 	heap_init();
-	random_init();
 	vm_init();
 	sched_init(arch_cpu_count());
 	arch_init();

@@ -63,8 +63,8 @@ print_location(uint64_t addr)
 static bool
 frame_ok(uint64_t fp)
 {
-	return IS_ALIGNED(fp, 8) && fp >= KSTACK_AREA_BASE &&
-	       fp < KSTACK_AREA_BASE + KSTACK_AREA_SIZE &&
+	return IS_ALIGNED(fp, 8) && fp >= kstack_area_base &&
+	       fp < kstack_area_base + KSTACK_AREA_SIZE &&
 	       pte_present(arch_pt_get(&kernel_pt, fp)) &&
 	       pte_present(arch_pt_get(&kernel_pt, fp + 8));
 }

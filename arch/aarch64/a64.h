@@ -20,8 +20,13 @@ a64_write_sctlr(uint64_t v)
 /* A field of four bits of an ID register. */
 #define ID_FIELD(reg, shift) (READ_SYSREG(reg) >> (shift) & 15)
 
-/* boot.c */
+/*
+ * start.S, boot.c: the first C, at physical addresses; the way from there to the kernel's own, which lie
+ * `offset` further; and what runs there.
+ */
 noreturn void a64_boot(uint64_t dtb, uint64_t image);
+noreturn void boot_leave_physical(uint64_t offset);
+noreturn void a64_boot_placed(void);
 /* Physical address of something in the image. */
 uint64_t a64_image_phys(const void *p);
 
@@ -48,8 +53,13 @@ void a64_percpu_init(struct cpu *c);
 void a64_cpu_init(struct cpu *c);
 
 /* mmu.c */
-/* Maps [pa, pa + size) at its place in the direct map, by 2 MiB blocks, in the first tables. */
+/*
+ * Maps [pa, pa + size) at its place in the direct map, by 2 MiB blocks, in the first tables: where it lies,
+ * as long as the layout is not chosen.
+ */
 void a64_early_map(uint64_t pa, uint64_t size, unsigned prot);
+/* Maps the image in the first tables where kernel/mm/layout.h says. */
+void a64_early_map_image(void);
 /* Tables on which secondary_start turns translation on: its page alone, where it lies. */
 paddr_t a64_bringup_begin(void);
 void a64_bringup_end(void);
@@ -83,9 +93,9 @@ void a64_ipi_handler(void);
 void a64_run_on_cpus(uint64_t cpus, void (*fn)(void *arg), void *arg);
 uint64_t a64_cpus_online(void);
 noreturn void a64_secondary(struct cpu *c);
-/* Physical addresses of the low and the high root for secondary_start. */
+/* For secondary_start: physical addresses of both roots; from where the image lies to where it runs. */
 struct a64_bringup {
-	uint64_t low_root, high_root;
+	uint64_t low_root, high_root, offset;
 };
 extern struct a64_bringup a64_bringup;
 /* PSCI (Arm DEN 0022): 0 or a negative error. */
@@ -108,5 +118,5 @@ bool a64_has_pmu(void);
 
 /* entry.S, start.S */
 extern char a64_vectors[], a64_vectors_unchecked[], secondary_start[], boot_stack_top[];
-extern uint64_t boot_tables[][512];
+extern uint64_t boot_tables[BOOT_TABLES][512];
 noreturn void a64_run_on_stack(void *top, void (*fn)(void *arg), void *arg);

@@ -1,8 +1,11 @@
 /*
- * Start-up of the boot processor in C: relocates the image, has the device tree read, and enters
- * kernel_main.
+ * Start-up of the boot processor in C: has the device tree read, moves the image, and enters kernel_main.
+ *
+ * a64_boot runs at physical addresses: what it calls must leave no pointer behind.
  */
 #include "kernel/lib/print.h"
+#include "kernel/lib/string.h"
+#include "kernel/mm/page.h"
 #include "a64.h"
 
 struct boot_info boot_info ro_after_init;
@@ -19,9 +22,12 @@ struct elf_rela {
 
 #define hidden __attribute__((visibility("hidden")))
 
-/* The linker left only relative relocations; slide is what the image is moved by. */
+/*
+ * The linker left only relative relocations.  The image lies at its link address plus `here`; its pointers
+ * become those of an image at the link address plus `slide`.
+ */
 static void
-relocate(uint64_t slide)
+relocate(uint64_t here, uint64_t slide)
 {
 	/* Hidden: without an entry in the table of addresses, which is not relocated yet. */
 	extern hidden const struct elf_rela __rela_start[], __rela_end[];
@@ -29,7 +35,7 @@ relocate(uint64_t slide)
 	for (const struct elf_rela *r = __rela_start; r < __rela_end; r++) {
 		if ((uint32_t)r->info != R_AARCH64_RELATIVE)
 			arch_halt();
-		*(uint64_t *)(r->offset + slide) = r->addend + slide;
+		*(uint64_t *)(r->offset + here) = r->addend + slide;
 	}
 }
 
@@ -42,14 +48,31 @@ a64_image_phys(const void *p)
 noreturn void
 a64_boot(uint64_t dtb, uint64_t image)
 {
-	relocate(0);
+	uint64_t here = image - ARCH_IMAGE_LINK, slide;
+
+	relocate(here, here);
 	image_base = image;
 	a64_percpu_init(&cpus[0]);
 	a64_early_map(dtb, DTB_MAX, PROT_READ);
-	firmware_init((const void *)(DIRECT_MAP_BASE + dtb), DTB_MAX);
+	firmware_init(phys_to_virt(PADDR(dtb)), DTB_MAX);
 	a64_serial_init();
 	if (boot_info.nram == 0)
 		panic("boot: the device tree names no memory");
+	layout_choose();
+	a64_early_map_image();
+	slide = image_slide;
+	relocate(here, slide); /* from here on pointers in the image are not to be followed */
+	boot_leave_physical(slide - here);
+}
+
+noreturn void
+a64_boot_placed(void)
+{
+	uint64_t image = image_base;
+
+	memset(&cpus[0], 0, sizeof(cpus[0])); /* its pointers are physical addresses */
+	a64_percpu_init(&cpus[0]);
+	a64_serial_init();
 	/* Where early frames come from: the rest waits for the final tables. */
 	for (unsigned i = 0; i < boot_info.nram; i++) {
 		struct boot_range *r = &boot_info.ram[i];

@@ -90,7 +90,7 @@ add_ram(uint64_t base, uint64_t size)
 	unsigned i;
 
 	/* What the direct map cannot hold is left alone. */
-	if (base + size < base || end > KSTACK_AREA_BASE - DIRECT_MAP_BASE || start >= end ||
+	if (base + size < base || end > DIRECT_MAP_MAX || start >= end ||
 	    boot_info.nram == ARRAY_LEN(boot_info.ram))
 		return;
 	for (i = boot_info.nram++; i > 0 && boot_info.ram[i - 1].base.v > start; i--)

@@ -8,9 +8,16 @@
 
 /* ---- Constants ------------------------------------------------------------------------------- */
 
-#define DIRECT_MAP_BASE	 0xffff888000000000ul
-#define KSTACK_AREA_BASE 0xffffc90000000000ul
-#define KSTACK_AREA_SIZE (1ul << 39)
+/*
+ * Where everything was linked to be; kernel/mm/layout.h says where it is.  The direct map and the stack
+ * area may move up by REGION_PLACES GiB; physical memory beyond DIRECT_MAP_MAX is left alone.
+ */
+#define ARCH_IMAGE_LINK	      0xffffffff80200000ul
+#define ARCH_DIRECT_MAP_LINK  0xffff888000000000ul
+#define ARCH_KSTACK_AREA_LINK 0xffffc90000000000ul
+#define ARCH_REGION_PLACES    16384
+#define DIRECT_MAP_MAX	      (48ul << 40)
+#define KSTACK_AREA_SIZE      (1ul << 39)
 
 #define USER_END (1ul << 48) /* as Linux: programs may have the last page, too */
 

@@ -105,7 +105,7 @@ make_entry(paddr_t root, uint64_t va, unsigned level, uint64_t **out)
 
 /* ---- The first tables ---- */
 
-#define EARLY_TABLES 8
+#define EARLY_TABLES 12
 
 /* Physical memory in blocks of 2 MiB; those that hold the image are read-only. */
 void
@@ -117,7 +117,8 @@ a64_early_map(uint64_t pa, uint64_t size, unsigned prot)
 	uint64_t end = pa + size;
 
 	for (pa = ALIGN_DOWN(pa, LEVEL_SIZE(2)); pa < end; pa += LEVEL_SIZE(2)) {
-		uint64_t va = DIRECT_MAP_BASE + pa, *table = boot_tables[0];
+		uint64_t va = direct_map_base + pa;
+		uint64_t *table = boot_tables[va < USER_END ? BOOT_ROOT_LOW : BOOT_ROOT_HIGH];
 		bool overlap = pa < image.base.v + image.size && image.base.v < pa + LEVEL_SIZE(2);
 
 		for (unsigned l = 4; l > 2; l--) {
@@ -136,6 +137,25 @@ a64_early_map(uint64_t pa, uint64_t size, unsigned prot)
 			table[INDEX(va, 2)] =
 				pa | (a64_pte_bits(overlap ? PROT_READ : prot) & ~PTE_TABLE);
 	}
+	a64_dsb(ishst);
+	a64_isb();
+}
+
+void
+a64_early_map_image(void)
+{
+	uint64_t va = ARCH_IMAGE_LINK + image_slide;
+
+	/* Consecutive pages: two tables of 1 GiB, and those that the low half has for the image. */
+	for (unsigned i = 0; i < 2; i++)
+		boot_tables[BOOT_PUD_HIGH][ENTRIES - 2 + i] =
+			a64_image_phys(boot_tables[BOOT_PMD_HIGH + i]) | PTE_VALID | PTE_TABLE;
+	for (unsigned i = 0; i < IMAGE_TABLES; i++)
+		boot_tables[BOOT_PMD_HIGH][(va >> LEVEL_SHIFT(2) & (2 * ENTRIES - 1)) + i] =
+			a64_image_phys(boot_tables[BOOT_PTES + i]) | PTE_VALID | PTE_TABLE;
+	a64_dmb(ishst);
+	boot_tables[BOOT_ROOT_HIGH][INDEX(va, 4)] =
+		a64_image_phys(boot_tables[BOOT_PUD_HIGH]) | PTE_VALID | PTE_TABLE;
 	a64_dsb(ishst);
 	a64_isb();
 }
@@ -177,7 +197,7 @@ protect_kernel(uint64_t va, uint64_t size, unsigned prot)
 static uint64_t
 direct(uint64_t pa)
 {
-	return DIRECT_MAP_BASE + pa;
+	return direct_map_base + pa;
 }
 
 /* One decision for every permission of the kernel's own pages: rows wx and wp. */

@@ -157,8 +157,10 @@ arch_start_cpus(void)
 		return;
 	a64_bringup.low_root = a64_bringup_begin().v;
 	a64_bringup.high_root = kernel_pt.root.v;
+	a64_bringup.offset = (uint64_t)__image_start - a64_image_phys(__image_start);
 	clean_to_memory(&a64_bringup.low_root);
 	clean_to_memory(&a64_bringup.high_root);
+	clean_to_memory(&a64_bringup.offset);
 	a64_dsb(sy);
 	for (unsigned i = 1; i < firmware_info.ncpus; i++) {
 		if (!start_cpu(i))

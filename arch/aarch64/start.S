@@ -2,8 +2,9 @@
  * Start-up of every processor.  The boot loader enters boot_entry as Linux's Documentation/arch/arm64/
  * booting.rst says: translation off, x0 = physical address of the device tree, at EL2 or EL1, the
  * image on a 2 MiB boundary anywhere.  PSCI enters the others at secondary_start with x0 as CPU_ON was
- * told.  Both go down to EL1 and turn translation on; the first tables already keep W^X: text R-X,
- * everything else non-executable, no alias.
+ * told.  Both go down to EL1 and turn translation on.  The boot processor's C begins at physical addresses,
+ * and moves itself to those of kernel/mm/layout.h; the first tables already keep W^X: text R-X, everything
+ * else non-executable.
  */
 #include "asm.h"
 #include "offsets.h"
@@ -23,15 +24,6 @@ FUNC(boot_entry)
 	.quad 0, 0, 0
 	.ascii "ARM\x64"
 	.long 0
-
-/* Table pages, in .bss. */
-#define ROOT_HIGH 0x0000
-#define PUD_HIGH  0x1000
-#define PMD_HIGH  0x2000
-#define ROOT_LOW  0x3000
-#define PUD_LOW	  0x4000
-#define PMD_LOW	  0x5000
-#define PTES	  0x6000 /* IMAGE_TABLES of them */
 
 #define TEXT_BITS (PTE_VALID | PTE_TABLE | PTE_RO | PTE_SH | PTE_AF | PTE_UXN)
 #define DATA_BITS (PTE_VALID | PTE_TABLE | PTE_SH | PTE_AF | PTE_UXN | PTE_PXN)
@@ -64,25 +56,9 @@ start:
 	cmp x0, x1
 	b.lo 1b
 
-	/* The image at its link address: 0xffffffff80200000 is entry 511, 510, 1 of the levels. */
 	adrp x21, boot_tables
-	add x0, x21, #PUD_HIGH
-	orr x0, x0, #3
-	str x0, [x21, #(ROOT_HIGH + 8 * 511)]
-	add x0, x21, #PMD_HIGH
-	orr x0, x0, #3
-	add x1, x21, #PUD_HIGH
-	str x0, [x1, #(8 * 510)]
-	add x0, x21, #PTES
-	orr x0, x0, #3
-	add x1, x21, #PMD_HIGH
-	mov x2, #IMAGE_TABLES
-1:	str x0, [x1, #8]!
-	add x0, x0, #0x1000
-	subs x2, x2, #1
-	b.ne 1b
-
-	add x0, x21, #PTES
+	add x5, x21, #(BOOT_PTES << 12)
+	mov x0, x5
 	mov x1, x20
 	adrp x2, __text_end
 	ldr x3, =TEXT_BITS
@@ -99,34 +75,37 @@ start:
 	cmp x1, x2
 	b.lo 1b
 
-	/* The image's first 2 MiB where it lies, with the same permissions, for the jump below. */
-	add x0, x21, #PUD_LOW
-	orr x0, x0, #3
-	ubfx x1, x20, #39, #9
-	add x2, x21, #ROOT_LOW
-	str x0, [x2, x1, lsl #3]
-	add x0, x21, #PMD_LOW
-	orr x0, x0, #3
-	ubfx x1, x20, #30, #9
-	add x2, x21, #PUD_LOW
-	str x0, [x2, x1, lsl #3]
-	add x0, x21, #PTES
-	orr x0, x0, #3
-	ubfx x1, x20, #21, #9
-	add x2, x21, #PMD_LOW
-	str x0, [x2, x1, lsl #3]
+	/* The image where it lies: IMAGE_TABLES entries of the level above, which may straddle two tables. */
+	add x1, x21, #(BOOT_PMD_LOW << 12)
+	orr x0, x1, #3
+	ubfx x2, x20, #30, #9
+	add x3, x21, #(BOOT_PUD_LOW << 12)
+	add x3, x3, x2, lsl #3
+	str x0, [x3]
+	add x0, x0, #0x1000
+	cmp x2, #511
+	b.eq 1f
+	str x0, [x3, #8]
+1:	add x3, x21, #(BOOT_PUD_LOW << 12)
+	orr x0, x3, #3
+	ubfx x2, x20, #39, #9
+	add x3, x21, #(BOOT_ROOT_LOW << 12)
+	str x0, [x3, x2, lsl #3]
+	ubfx x2, x20, #21, #9
+	add x1, x1, x2, lsl #3
+	orr x0, x5, #3
+	mov x2, #IMAGE_TABLES
+1:	str x0, [x1], #8
+	add x0, x0, #0x1000
+	subs x2, x2, #1
+	b.ne 1b
 
-	add x0, x21, #ROOT_LOW
-	mov x1, x21
+	add x0, x21, #(BOOT_ROOT_LOW << 12)
+	add x1, x21, #(BOOT_ROOT_HIGH << 12)
 	bl cpu_setup
 	msr sctlr_el1, x0
 	isb
-	adr x0, 1f /* from the alias to the address the kernel is linked for */
-	sub x0, x0, x20
-	ldr x1, =LINK_BASE
-	add x0, x0, x1
-	br x0
-1:	adrp x0, boot_stack_top
+	adrp x0, boot_stack_top
 	mov sp, x0
 	mov x29, xzr
 	mov x30, xzr
@@ -135,6 +114,21 @@ start:
 	bl a64_boot
 	b .
 END(boot_entry)
+
+/*
+ * x0 = what lies between physical addresses and the kernel's own: goes on in a64_boot_placed, there.
+ */
+FUNC(boot_leave_physical)
+	adr x1, 1f
+	add x1, x1, x0
+	br x1
+1:	adrp x0, boot_stack_top
+	mov sp, x0
+	mov x29, xzr
+	mov x30, xzr
+	bl a64_boot_placed
+	b .
+END(boot_leave_physical)
 
 /*
  * To EL1 with interrupts masked.  From EL2: it traps nothing (but vector extensions that the kernel
@@ -220,7 +214,7 @@ cpu_setup:
 	ldr x0, =SCTLR_INIT
 	ret
 
-/* x0 = virtual address of this processor's struct cpu.  a64_bringup holds the two roots. */
+/* x0 = virtual address of this processor's struct cpu.  a64_bringup is read with caches off. */
 FUNC(secondary_start)
 	mov x19, x0
 	bl to_el1
@@ -228,10 +222,10 @@ FUNC(secondary_start)
 	add x2, x2, :lo12:a64_bringup
 	ldp x0, x1, [x2]
 	bl cpu_setup
+	adrp x2, a64_bringup
+	add x2, x2, :lo12:a64_bringup
+	ldr x3, [x2, #16]
 	adr x2, 1f
-	adrp x3, __image_start
-	sub x2, x2, x3
-	ldr x3, =LINK_BASE
 	add x2, x2, x3
 	msr sctlr_el1, x0
 	isb
@@ -252,7 +246,7 @@ END(secondary_start)
 	.globl boot_tables, boot_stack_top
 	.hidden boot_tables, boot_stack_top
 boot_tables:
-	.skip 4096 * (6 + IMAGE_TABLES)
+	.skip 4096 * BOOT_TABLES
 	.balign 32768
 	/* Left for good, and unused, once the first idle thread runs on its own guarded stack. */
 	.skip 32768

@@ -105,4 +105,16 @@
 #define ESR_FSC	      0x3f
 
 #define IMAGE_TABLES 2 /* of 2 MiB each: what the image may take */
-#define LINK_BASE    0xffffffff80200000
+
+/*
+ * The first tables, pages of boot_tables.  start.S fills the low ones, with the image where it lies;
+ * a64_early_map_image and a64_early_map (mmu.c) the others.
+ */
+#define BOOT_ROOT_HIGH 0
+#define BOOT_PUD_HIGH  1 /* the last 512 GiB ... */
+#define BOOT_PMD_HIGH  2 /* ... and two: the last 2 GiB */
+#define BOOT_ROOT_LOW  4
+#define BOOT_PUD_LOW   5
+#define BOOT_PMD_LOW   6 /* two */
+#define BOOT_PTES      8 /* IMAGE_TABLES of them: the image, for both halves */
+#define BOOT_TABLES    (BOOT_PTES + IMAGE_TABLES)

@@ -1,9 +1,12 @@
 /*
- * Start-up of the boot processor in C: relocates the image, takes down what the boot loader said
- * (Xen's PVH ABI, xen/include/public/arch-x86/hvm/start_info.h), and enters kernel_main.
+ * Start-up of the boot processor in C: takes down what the boot loader said (Xen's PVH ABI,
+ * xen/include/public/arch-x86/hvm/start_info.h), moves the image, and enters kernel_main.
+ *
+ * x86_boot runs at physical addresses: what it calls must leave no pointer behind.
  */
 #include "kernel/lib/print.h"
 #include "kernel/lib/string.h"
+#include "kernel/mm/page.h"
 #include "x86.h"
 
 struct boot_info boot_info ro_after_init;
@@ -32,16 +35,19 @@ struct elf_rela {
 };
 #define R_X86_64_RELATIVE 8
 
-/* The linker left only relative relocations; slide is what the image is moved by. */
+/*
+ * The linker left only relative relocations.  The image lies at its link address plus `here`; its pointers
+ * become those of an image at the link address plus `slide`.
+ */
 static void
-relocate(uint64_t slide)
+relocate(uint64_t here, uint64_t slide)
 {
 	extern const struct elf_rela __rela_start[], __rela_end[];
 
 	for (const struct elf_rela *r = __rela_start; r < __rela_end; r++) {
 		if ((uint32_t)r->info != R_X86_64_RELATIVE)
 			arch_halt();
-		*(uint64_t *)(r->offset + slide) = r->addend + slide;
+		*(uint64_t *)(r->offset + here) = r->addend + slide;
 	}
 }
 
@@ -61,12 +67,9 @@ add_ram(uint64_t base, uint64_t size)
 static void
 take_down_start_info(const struct pvh_start_info *si)
 {
-	const struct pvh_memmap *map = (void *)(DIRECT_MAP_BASE + si->memmap);
-	const struct pvh_module *modules = (void *)(DIRECT_MAP_BASE + si->modules);
+	const struct pvh_memmap *map = phys_to_virt(PADDR(si->memmap));
+	const struct pvh_module *modules = phys_to_virt(PADDR(si->modules));
 
-	if (si->cmdline)
-		strlcpy(boot_info.cmdline, (void *)(DIRECT_MAP_BASE + si->cmdline),
-			sizeof(boot_info.cmdline));
 	if (si->version < 1)
 		panic("boot: the loader gave no memory map");
 	for (uint32_t i = 0; i < si->nmemmap; i++) {
@@ -80,15 +83,34 @@ take_down_start_info(const struct pvh_start_info *si)
 noreturn void
 x86_boot(uint64_t start_info)
 {
-	const struct pvh_start_info *si = (void *)(DIRECT_MAP_BASE + start_info);
+	const struct pvh_start_info *si = phys_to_virt(PADDR(start_info));
+	uint64_t here = KERNEL_LOAD_BASE - ARCH_IMAGE_LINK, slide;
 
-	relocate(0);
+	relocate(here, here);
 	x86_percpu_init(&cpus[0]);
 	x86_serial_init();
-	x86_idt_init();
-	x86_cpu_init(&cpus[0]);
 	if (si->magic != PVH_MAGIC)
 		panic("boot: not started by a PVH boot loader");
+	if (si->cmdline)
+		strlcpy(boot_info.cmdline, phys_to_virt(PADDR(si->cmdline)),
+			sizeof(boot_info.cmdline));
+	layout_choose();
+	x86_early_map();
+	slide = image_slide;
+	relocate(here, slide); /* from here on pointers in the image are not to be followed */
+	boot_leave_physical(slide - here, start_info);
+}
+
+noreturn void
+x86_boot_placed(uint64_t start_info)
+{
+	const struct pvh_start_info *si = phys_to_virt(PADDR(start_info));
+
+	memset(&cpus[0], 0, sizeof(cpus[0])); /* its pointers are physical addresses */
+	x86_percpu_init(&cpus[0]);
+	x86_idt_init();
+	x86_cpu_init(&cpus[0]);
+	x86_early_unmap();
 	take_down_start_info(si);
 	acpi_init(si->rsdp);
 	x86_prepare_trampoline();

@@ -25,7 +25,7 @@ struct sdt {
 static const void *
 firmware(uint64_t pa)
 {
-	return (const void *)(DIRECT_MAP_BASE + pa);
+	return (const void *)(direct_map_base + pa);
 }
 
 static bool

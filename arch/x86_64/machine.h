@@ -7,11 +7,17 @@
 
 /* ---- Constants ------------------------------------------------------------------------------- */
 
-#define DIRECT_MAP_BASE	 0xffff888000000000ul
-#define KSTACK_AREA_BASE 0xffffc90000000000ul
-#define KSTACK_AREA_SIZE (1ul << 39)
-#define KERNEL_LINK_BASE 0xffffffff80200000ul
-#define KERNEL_LOAD_BASE 0x200000ul /* physical; kernel.lds */
+/*
+ * Where everything was linked to be; kernel/mm/layout.h says where it is.  The direct map and the stack
+ * area may move up by REGION_PLACES GiB; physical memory beyond DIRECT_MAP_MAX is left alone.
+ */
+#define ARCH_IMAGE_LINK	      0xffffffff80200000ul
+#define ARCH_DIRECT_MAP_LINK  0xffff888000000000ul
+#define ARCH_KSTACK_AREA_LINK 0xffffc90000000000ul
+#define ARCH_REGION_PLACES    16384
+#define DIRECT_MAP_MAX	      (48ul << 40)
+#define KSTACK_AREA_SIZE      (1ul << 39)
+#define KERNEL_LOAD_BASE      0x200000ul /* physical; kernel.lds */
 
 /* Below the last canonical page: a system call there would return to a non-canonical address. */
 #define USER_END 0x00007ffffffff000ul

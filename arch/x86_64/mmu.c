@@ -84,6 +84,58 @@ make_entry(paddr_t root, uint64_t va, unsigned level, uint64_t **out)
 	return 0;
 }
 
+/* ---- The first tables: 2 MiB pages in tables of the image, on physical addresses until the end ---- */
+
+static uint64_t
+boot_link(unsigned table)
+{
+	return (uint64_t)boot_tables[table] | PTE_P | PTE_W;
+}
+
+/* The image where it goes: text R-X, the rest RW- (rodata too: it is not relocated yet). */
+static void
+early_map_image(void)
+{
+	struct boot_range image = arch_kernel_image();
+	uint64_t va = ARCH_IMAGE_LINK + image_slide, *pd = boot_tables[BOOT_PD_IMAGE];
+
+	boot_tables[BOOT_PML4][INDEX(va, 4)] = boot_link(BOOT_PDPT_IMAGE);
+	boot_tables[BOOT_PDPT_IMAGE][ENTRIES - 2] = boot_link(BOOT_PD_IMAGE);
+	boot_tables[BOOT_PDPT_IMAGE][ENTRIES - 1] = boot_link(BOOT_PD_IMAGE + 1);
+	for (uint64_t at = 0; at < image.size; at += LEVEL_SIZE(2))
+		pd[(va + at) >> LEVEL_SHIFT(2) & (2 * ENTRIES - 1)] =
+			(image.base.v + at) | PTE_P | PTE_PS | (at ? PTE_W | PTE_NX : 0);
+}
+
+/* Physical memory below 4 GiB: the tables of the low half once more, and nothing executable. */
+static void
+early_map_direct(void)
+{
+	unsigned first = INDEX(direct_map_base, 4);
+
+	for (unsigned i = 0; i < 4; i++) {
+		uint64_t va = direct_map_base + i * LEVEL_SIZE(3);
+		unsigned table = BOOT_PDPT_DIRECT + (INDEX(va, 4) - first);
+
+		boot_tables[BOOT_PML4][INDEX(va, 4)] = boot_link(table);
+		boot_tables[table][INDEX(va, 3)] = boot_link(BOOT_PD_LOW + i) | PTE_NX;
+	}
+}
+
+void
+x86_early_map(void)
+{
+	early_map_image();
+	early_map_direct();
+}
+
+void
+x86_early_unmap(void)
+{
+	boot_tables[BOOT_PML4][0] = 0;
+	x86_write_cr3(x86_read_cr3());
+}
+
 /* ---- The kernel half, at start-up ---- */
 
 /* Maps [va, va + size) to pa in the largest pages that fit. */
@@ -151,7 +203,7 @@ map_section(const char *start, const char *end, unsigned prot)
 static uint64_t
 direct(uint64_t pa)
 {
-	return DIRECT_MAP_BASE + pa;
+	return direct_map_base + pa;
 }
 
 /* One decision for every permission of the kernel's own pages: row wx. */
@@ -193,8 +245,9 @@ arch_vm_init(void)
 	protect_kernel(direct(image_phys(__text_start)), text_size, kernel_prot(PROT_READ));
 	protect_kernel(direct(TRAMPOLINE_CODE), PAGE_SIZE, kernel_prot(PROT_READ));
 
-	/* Make the stack area's top-level entry now: every root copies it. */
-	if (make_entry(kernel_pt.root, KSTACK_AREA_BASE, 3, &e))
+	/* Make the stack area's top-level entries now: every root copies them. */
+	if (make_entry(kernel_pt.root, kstack_area_base, 3, &e) ||
+	    make_entry(kernel_pt.root, kstack_area_base + KSTACK_AREA_SIZE - 1, 3, &e))
 		panic("mmu: no memory for the kernel's tables");
 	arch_pt_activate(&kernel_pt);
 }

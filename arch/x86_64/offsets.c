@@ -14,6 +14,9 @@ offsets(void)
 	OFFSET(CPU_USER_SP, offsetof(struct cpu, user_sp));
 	OFFSET(THREAD_SP, offsetof(struct thread, arch.sp));
 	OFFSET(THREAD_WORK, offsetof(struct thread, work));
+	OFFSET(BOOT_PDPT_LOW, BOOT_PDPT_LOW);
+	OFFSET(BOOT_PD_LOW, BOOT_PD_LOW);
+	OFFSET(BOOT_TABLES, BOOT_TABLES);
 	OFFSET(TF_R11, offsetof(struct trapframe, r11));
 	OFFSET(TF_RCX, offsetof(struct trapframe, rcx));
 	OFFSET(TF_VECTOR, offsetof(struct trapframe, vector));

@@ -109,7 +109,7 @@ arch_stop_others(void)
 void
 x86_prepare_trampoline(void)
 {
-	memcpy((void *)(DIRECT_MAP_BASE + TRAMPOLINE_CODE), x86_trampoline,
+	memcpy((void *)(direct_map_base + TRAMPOLINE_CODE), x86_trampoline,
 	       (size_t)(x86_trampoline_end - x86_trampoline));
 }
 

@@ -1,13 +1,14 @@
 /*
  * Start-up of the boot processor.  PVH (Xen's x86/HVM direct boot ABI) enters boot_entry in 32-bit
- * protected mode without paging, EBX = physical address of hvm_start_info.  The first tables, of
- * 2 MiB pages, already keep W^X: text R-X, everything else non-executable, and text has no writable
- * alias.
+ * protected mode without paging, EBX = physical address of hvm_start_info.  C begins at physical
+ * addresses, which is where the image lies, and moves itself to those of kernel/mm/layout.h.  The first
+ * tables, of 2 MiB pages, already keep W^X: text R-X, everything else non-executable, and text has no
+ * writable alias.
  */
 #include "asm.h"
+#include "offsets.h"
 
 #define LOAD_BASE     0x200000 /* kernel.lds: where .text.boot is loaded */
-#define KERNEL_OFFSET 0xffffffff80000000
 
 #define PTE_P  0x01
 #define PTE_W  0x02
@@ -38,55 +39,31 @@ FUNC(boot_entry)
 	bt $20, %edx
 	jnc no_nx
 
-	/* EDI: the table pages, in .bss (zero). */
+	/*
+	 * EDI: the table pages, in .bss (zero).  Physical memory below 4 GiB at its physical addresses,
+	 * RW-; the page of text R-X.  x86_early_map makes the rest, once it is known where.
+	 */
 	lea (boot_tables - boot_entry)(%ebp), %edi
-#define PML4	  0x0000
-#define PDPT_LOW  0x1000
-#define PDPT_DIR  0x2000
-#define PDPT_HIGH 0x3000
-#define PD_LOW	  0x4000
-#define PD_HIGH	  0x5000
-#define PD_DIR	  0x6000 /* four pages: 4 GiB */
-
-.macro link table, index, to
-	lea \to + PTE_P + PTE_W(%edi), %eax
-	mov %eax, (\table + 8 * \index)(%edi)
-.endm
-	link PML4, 0, PDPT_LOW
-	link PML4, 273, PDPT_DIR  /* 0xffff888000000000 */
-	link PML4, 511, PDPT_HIGH /* 0xffffff8000000000 */
-	link PDPT_LOW, 0, PD_LOW
-	link PDPT_HIGH, 510, PD_HIGH /* 0xffffffff80000000 */
-	link PDPT_DIR, 0, PD_DIR
-	link PDPT_DIR, 1, (PD_DIR + 0x1000)
-	link PDPT_DIR, 2, (PD_DIR + 0x2000)
-	link PDPT_DIR, 3, (PD_DIR + 0x3000)
-
-	/* Text, and its identity alias for the jump below: R-X. */
-	lea (PTE_P + PTE_PS)(%ebp), %eax
-	mov %eax, (PD_LOW + 8)(%edi)
-	mov %eax, (PD_HIGH + 8)(%edi)
-
-	/* The rest of the image, behind text: RW- (rodata too, until it is relocated). */
-	mov $1, %ecx
-1:	add $0x200000, %eax
+	lea (8 * BOOT_PDPT_LOW * 512 + PTE_P + PTE_W)(%edi), %eax
+	mov %eax, (%edi)
+	lea (8 * BOOT_PD_LOW * 512 + PTE_P + PTE_W)(%edi), %eax
+	xor %ecx, %ecx
+1:	mov %eax, (8 * BOOT_PDPT_LOW * 512)(%edi, %ecx, 8)
+	add $0x1000, %eax
 	inc %ecx
-	mov %eax, PD_HIGH(%edi, %ecx, 8)
-	orl $PTE_W, PD_HIGH(%edi, %ecx, 8)
-	movl $NX_HI, (PD_HIGH + 4)(%edi, %ecx, 8)
-	cmp $15, %ecx
+	cmp $4, %ecx
 	jb 1b
-
-	/* Physical memory below 4 GiB: RW-, but text's page R--. */
 	xor %ecx, %ecx
 	mov $(PTE_P + PTE_W + PTE_PS), %eax
-1:	mov %eax, PD_DIR(%edi, %ecx, 8)
-	movl $NX_HI, (PD_DIR + 4)(%edi, %ecx, 8)
+1:	mov %eax, (8 * BOOT_PD_LOW * 512)(%edi, %ecx, 8)
+	movl $NX_HI, (8 * BOOT_PD_LOW * 512 + 4)(%edi, %ecx, 8)
 	add $0x200000, %eax
 	inc %ecx
 	cmp $2048, %ecx
 	jb 1b
-	andl $~PTE_W, (PD_DIR + 8)(%edi)
+	lea (PTE_P + PTE_PS)(%ebp), %eax
+	mov %eax, (8 * BOOT_PD_LOW * 512 + 8)(%edi)
+	movl $0, (8 * BOOT_PD_LOW * 512 + 12)(%edi)
 
 	/* Long mode (SDM 3A 9.8.5), with NX before any table is used. */
 	mov $0x20, %eax /* CR4.PAE */
@@ -125,12 +102,7 @@ boot_gdt_ptr:
 
 	.code64
 boot_long:
-	/* From the identity alias to the address the kernel is linked for. */
-	lea 1f(%rip), %rax
-	movabs $KERNEL_OFFSET, %rcx
-	add %rcx, %rax
-	jmp *%rax
-1:	xor %eax, %eax
+	xor %eax, %eax
 	mov %eax, %ds
 	mov %eax, %es
 	mov %eax, %ss
@@ -143,10 +115,27 @@ boot_long:
 	ud2
 END(boot_entry)
 
+/*
+ * RDI = what lies between physical addresses and the kernel's own, RSI = argument: goes on in
+ * x86_boot_placed, there.
+ */
+FUNC(boot_leave_physical)
+	lea 1f(%rip), %rax
+	add %rdi, %rax
+	jmp *%rax
+1:	lea boot_stack_top(%rip), %rsp
+	xor %ebp, %ebp
+	mov %rsi, %rdi
+	call x86_boot_placed
+	ud2
+END(boot_leave_physical)
+
 	.bss
 	.balign 4096
+	.globl boot_tables
+	.hidden boot_tables
 boot_tables:
-	.skip 0xa000
+	.skip 4096 * BOOT_TABLES
 	/* Left for good, and unused, once the first idle thread runs on its own guarded stack. */
 boot_stack:
 	.skip 16384

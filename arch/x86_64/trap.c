@@ -3,6 +3,7 @@
  */
 #include "kernel/errno.h"
 #include "kernel/harden/harden.h"
+#include "kernel/harden/kaslr.h"
 #include "kernel/harden/stack_guard.h"
 #include "kernel/lib/print.h"
 #include "kernel/mm/uaccess.h"
@@ -163,7 +164,7 @@ is_kernel_text(uint64_t addr)
 	struct boot_range text = arch_kernel_text();
 
 	return addr - (uint64_t)__text_start < text.size ||
-	       addr - (DIRECT_MAP_BASE + text.base.v) < text.size;
+	       addr - (direct_map_base + text.base.v) < text.size;
 }
 
 /* What a kernel fault at addr means; reports and does not return. */
@@ -186,6 +187,8 @@ kernel_page_fault(struct trapframe *tf, uint64_t addr)
 		oops(tf, "wx", "the kernel wrote to %016lx, its own text", addr);
 	if (present && (tf->error & PF_WRITE))
 		oops(tf, "wp", "the kernel wrote to %016lx, which is read-only", addr);
+	if (kaslr_miss(addr))
+		oops(tf, "kaslr", "the kernel used %016lx, where it was linked to be and is not", addr);
 	oops(tf, NULL, "page fault at %016lx (error %lx)", addr, tf->error);
 }
 

@@ -169,8 +169,30 @@ extern struct acpi_info acpi_info;
 /* Reads the tables through the direct map; rsdp 0: searches the BIOS area. */
 void acpi_init(uint64_t rsdp);
 
-/* boot.c */
+/*
+ * start.S, boot.c: the first C, at physical addresses; the way from there to the kernel's own, which lie
+ * `offset` further; and what runs there.
+ */
 noreturn void x86_boot(uint64_t start_info);
+noreturn void boot_leave_physical(uint64_t offset, uint64_t start_info);
+noreturn void x86_boot_placed(uint64_t start_info);
+
+/*
+ * The first tables.  start.S fills the low ones, with physical memory below 4 GiB where it lies;
+ * x86_early_map the others (mmu.c), as kernel/mm/layout.h says; x86_early_unmap empties the low half.
+ */
+enum boot_table {
+	BOOT_PML4,
+	BOOT_PDPT_LOW,
+	BOOT_PD_LOW, /* four, of 1 GiB each */
+	BOOT_PDPT_DIRECT = BOOT_PD_LOW + 4, /* two */
+	BOOT_PDPT_IMAGE = BOOT_PDPT_DIRECT + 2,
+	BOOT_PD_IMAGE, /* two: the last 2 GiB */
+	BOOT_TABLES = BOOT_PD_IMAGE + 2,
+};
+extern uint64_t boot_tables[BOOT_TABLES][512];
+void x86_early_map(void);
+void x86_early_unmap(void);
 
 /* cpu.c: GDT, TSS, system call MSRs, FPU of the running CPU. */
 void x86_cpu_init(struct cpu *c);

@@ -22,6 +22,8 @@ from grade.walk import PhysError, WalkFlood, writable_and_executable   # noqa: E
 from grade.walk_x86_64 import ADDR, Modes, Walker   # noqa: E402
 
 LIST_MAX = 1 << 16
+# Where QEMU loads __image_start.
+LOADED_AT = {"x86_64": 0x20_0000, "aarch64": 0x4020_0000}
 
 # Register, bit, row of /proc/harden, and what the bit does. SDM 3A 2.5, and 2.2.1 for EFER.
 BITS = (
@@ -116,10 +118,35 @@ def list_of(head: gdb.Value, struct: str, member: str) -> Iterator[gdb.Value]:
     raise fail(f"the list at {stop:#x} does not end: it is corrupt")
 
 
+def linked(name: str) -> int:
+    """The link address of a symbol, as long as the symbols are those of the file."""
+    return int(gdb.parse_and_eval(f"(unsigned long)&{name}"))
+
+
+def place_symbols() -> None:
+    """Moves the symbols to where the kernel runs (kernel/mm/layout.h). A kernel that has not chosen its
+    addresses yet runs until it has. Other programs, and kernels that do not move, stay where they are."""
+    file = gdb.current_progspace().filename
+    try:
+        # What lies between link addresses and those where QEMU loads the image (grade/image.py).
+        up = linked("__image_start") - LOADED_AT[ARCH]
+        chosen, slide, leave = (linked(n) - up for n in ("direct_map_base", "image_slide", "boot_leave_physical"))
+    except gdb.error:
+        return
+    if not int.from_bytes(read_phys(chosen, 8), "little"):
+        print("running on to where the kernel knows its addresses (ctrl-c if this is another kernel)")
+        gdb.execute(f"thbreak *{leave:#x}", to_string=True)
+        gdb.execute("continue", to_string=True)
+    moved = int.from_bytes(read_phys(slide, 8), "little")
+    gdb.execute(f"symbol-file -o {moved:#x} {file}", to_string=True)
+    print(f"the kernel runs {moved:#x} above its link addresses; so do the symbols now")
+
+
 class Connect(gdb.Command):
     """rp-connect [PORT | HOST:PORT | SOCKET]: connect to QEMU's stub.
 
-Default: build/ARCH/gdb.sock if it is there, else port 1234."""
+Default: build/ARCH/gdb.sock if it is there, else port 1234. A kernel that has only just been started runs on
+to where it knows its addresses; the symbols follow it there."""
 
     def __init__(self) -> None:
         super().__init__("rp-connect", gdb.COMMAND_RUNNING, gdb.COMPLETE_FILENAME)
@@ -139,6 +166,7 @@ Default: build/ARCH/gdb.sock if it is there, else port 1234."""
         except gdb.error as error:
             raise fail(f"cannot connect to {where}: {error}; does `make run DEBUG=1` run?") from error
         gdb.execute("maint packet Qqemu.PhyMemMode:0", to_string=True)
+        place_symbols()
 
 
 class PageTable(gdb.Command):

@@ -33,7 +33,7 @@ def why(args: argparse.Namespace) -> int:
         raise SubmissionError("see above", "does not compile")
     with Workshop(ROOT, lab, choose(trust=True)) as workshop:
         built = workshop.build(workshop.take(ROOT))
-        image = Image(built.symbols)
+        image = Image(built.symbols, slide=None)
         run = Run(lab, workshop, built, image, args.seed, contained=False)
         try:
             with checks.stand(run, args.check) as guest:

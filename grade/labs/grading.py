@@ -76,7 +76,8 @@ class Guest:
     def run_to(self, which: int, extra: int | None = None) -> At:
         """Runs to the program's checkpoint `which`, or to address `extra`. Ended if the guest panics, resets,
         hangs, or comes to another checkpoint first."""
-        m, image = self.machine, self._run.image
+        m = self.machine
+        image = self.image
         here = self._program.sym("checkpoint")
         ends = {image.sym(n): n for n in ("panic", "die") if n in image}
         points = [here, *ends, *([extra] if extra else [])]
@@ -110,6 +111,11 @@ class Guest:
                 for point in points:
                     m.gdb.clear_break(point)
 
+    @property
+    def image(self) -> Image:
+        """The submission's image, placed where this guest runs it."""
+        return self._run.image.at(self.machine)
+
     def result(self, index: int) -> int:
         """One of the program's results, as it stands at its checkpoint."""
         data = self.machine.gdb.read(self._program.sym("results") + 8 * index, 8, self._cpu)
@@ -128,7 +134,7 @@ class Guest:
         records = [r for r in self.machine.exclog.last(50) if isinstance(r, X86Exception) and r.is_fault
                    and r.cpl == 0]
         if records:
-            what += f"; last exception: {records[-1].name} at {self._run.image.where(records[-1].rip)}"
+            what += f"; last exception: {records[-1].name} at {self.image.where(records[-1].rip)}"
         lines = [line for line in self.machine.tail(60) if line.startswith(("panic", "oops"))]
         return what + (f'; it says "{lines[0]}"' if lines else "")
 
@@ -218,7 +224,7 @@ def run_scenarios(run: Run, scenarios: list[Callable[[Run], None]]) -> None:
     def one(scenario: Callable[[Run], None]) -> None:
         try:
             # An Image reads its file as it goes: each thread has one of its own.
-            with contextlib.closing(Image(run.built.symbols)) as image:
+            with contextlib.closing(Image(run.built.symbols, slide=None)) as image:
                 scenario(replace(run, image=image))
         except (Ended, *GUEST_FAULTS) as error:
             lost.append(f"{scenario.__name__}\0{str(error).splitlines()[0]}")
@@ -294,7 +300,7 @@ def grade(workshop: Workshop, submission: dict[str, bytes] | Exception, seed: in
 
 def _open(path: Path) -> Image:
     try:
-        return Image(path)
+        return Image(path, slide=None)
     except Exception as error:      # noqa: B902 - a linked file that its own author made odd
         raise SubmissionError(f"the image's symbols cannot be read: {error}", "does not compile") from error
 

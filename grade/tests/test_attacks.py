@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 ATTACKS = {arch: attacks(ROOT / "user" / "attack", arch) for arch in ARCHES}
 PROMPT = r"[#$] (?:\x1b\[6n)?\Z"
 USER_END = 1 << 47
-STACKS = (0xFFFF_C900_0000_0000, 0xFFFF_C980_0000_0000)
+STACKS = (0xFFFF_C900_0000_0000, 0xFFFF_D980_0000_0000)    # wherever kaslr puts their area
 
 pytestmark = pytest.mark.guest
 
@@ -87,10 +87,12 @@ class Lost:
     faults: list[X86Exception] | list[ArmException]
     alive: bool                     # a command ran afterwards
     unchanged: bool                 # nothing in the kernel that an attack aims at changed
+    image: Image                    # placed where the kernel ran
 
 
 def _run_all(m: Machine, image: Image) -> Iterator[tuple[str, Lost]]:
     m.wait_for(PROMPT, 30)
+    image = image.at(m)
     for name in ATTACKS[m.arch.name]:
         mark, before = m.log_exceptions(), len(m.transcript)
         m.send(f"attack {name}; echo status=$?\n")
@@ -101,10 +103,10 @@ def _run_all(m: Machine, image: Image) -> Iterator[tuple[str, Lost]]:
         alive = bool(m.wait_for(r"^still-here\r?$", 20))
         m.stop()
         kernel = Kernel(m, image)
-        unchanged = kernel.u64(image.sym("vuln_mark")) != MAGIC and not text_changed(m, image, "vuln_victim") \
-            and kernel.u64(image.sym("vuln_readonly")) != MAGIC
+        unchanged = not text_changed(m, image, "vuln_victim") and MAGIC not in (
+            kernel.u64(image.sym(name)) for name in ("vuln_mark", "vuln_readonly", "vuln_gadget_ran"))
         m.cont()
-        yield name, Lost(status, said, FAULTS[m.arch.name](m.exclog, mark), alive, unchanged)
+        yield name, Lost(status, said, FAULTS[m.arch.name](m.exclog, mark), alive, unchanged, image)
 
 
 # QEMU writes an aarch64 exception in several lines, which two CPUs may mix.
@@ -138,6 +140,8 @@ X86_64: dict[str, Callable[[X86Exception, Image, Image], bool]] = {
     "null-guard": lambda e, k, p: (e.vector, e.error, e.cpl) == (14, 0x10, 0) and e.cr2 == e.rip == 0,
     "null-object": lambda e, k, p: (e.vector, e.error, e.cpl) == (14, 0x0, 0) and (e.cr2 or 0) < 0x1000,
     "stack-guard": lambda e, k, p: e.vector == 8 and e.cpl == 0,
+    "kaslr": lambda e, k, p: (e.vector, e.error, e.cpl) == (14, 0x10, 0)
+    and e.cr2 == e.rip == k.linked().sym("vuln_gadget"),
 }
 
 
@@ -160,6 +164,7 @@ AARCH64: dict[str, Callable[[ArmException, Image, Image], bool]] = {
     # There is no double fault: the guard page's own abort finds another stack.
     "stack-guard": lambda e, k, p: e.data and (e.from_el, e.present) == (1, False)
     and STACKS[0] <= (e.far or 0) < STACKS[1],
+    "kaslr": lambda e, k, p: fetch_of(e, 1, k.linked().sym("vuln_gadget"), False),
 }
 STOPPED_BY = {"x86_64": X86_64, "aarch64": AARCH64}
 # The row that the console names, if it is not the attack's own name; None: there is nothing to report.
@@ -170,10 +175,9 @@ KILLED = 128 + 9
 STATUS = {"x86_64": {"nx": 128 + 11, "umip": 128 + 11}, "aarch64": {"nx": 128 + 11, "umip": 128 + 4}}
 
 
-def test_attack_is_stopped_by_the_processor_where_it_should_be(lost: dict[str, Lost], image: Image,
-                                                               program: Image, arch: str,
+def test_attack_is_stopped_by_the_processor_where_it_should_be(lost: dict[str, Lost], program: Image, arch: str,
                                                                by_hardware: str) -> None:
-    expected, faults = STOPPED_BY[arch][by_hardware], lost[by_hardware].faults
+    expected, faults, image = STOPPED_BY[arch][by_hardware], lost[by_hardware].faults, lost[by_hardware].image
     stopped = [e for e in faults if expected(e, image, program)]     # type: ignore[operator]
     assert len(stopped) == (3 if by_hardware == "nx" else 1), "\n".join(str(e) for e in faults[-10:])
 

@@ -29,8 +29,7 @@ ROWS = ("nx", "wp", "wx", "null-guard", "stack-guard", "smep", "smap", "umip")
 PROMPT = r"[#$] (?:\x1b\[6n)?\Z"
 
 KSTACK_SIZE = 32768
-KSTACK_AREA = (0xFFFF_C900_0000_0000, 0xFFFF_C980_0000_0000)
-DIRECT_MAP = (0xFFFF_8880_0000_0000, 0xFFFF_C880_0000_0000)
+KSTACK_AREA_SIZE, DIRECT_MAP_SIZE = 1 << 39, 48 << 40     # arch/*/machine.h
 KERNEL_HALF = 1 << 63
 MMAP_MIN_ADDR = 0x10000
 USER_END = 1 << 47
@@ -121,17 +120,18 @@ def _words(findings: list) -> list[str]:    # type: ignore[type-arg]
     return [str(f) for f in findings[:20]]
 
 
-def wx_problems(kernel: Kernel, spaces: list[Space], image: Image, lowest: int = 0) -> list[str]:
+def wx_problems(kernel: Kernel, spaces: list[Space], lowest: int = 0) -> list[str]:
     """Writable and executable pages from `lowest` up; writable aliases of text; writable or executable
     constants; an executable direct map."""
-    text = kernel.frames(image.span("__text_start", "__text_end"))
+    text = kernel.frames(kernel.image.span("__text_start", "__text_end"))
+    direct_map = kernel.u64(kernel.image.sym("direct_map_base"))
     constants = constant_frames(kernel)
     wrong = _words([f for f in writable_and_executable(spaces) if f.mapping.va >= lowest])
     wrong += ["text: " + w for w in _words(writable_aliases_of(spaces, text))]
     wrong += ["constant: " + w for w in _words(
         [f for f in aliases_of(spaces, constants) if f.mapping.writable or f.mapping.executable])]
     wrong += ["direct map: " + w for w in _words(find(
-        spaces, lambda m: DIRECT_MAP[0] <= m.va < DIRECT_MAP[1] and m.executable))]
+        spaces, lambda m: direct_map <= m.va < direct_map + DIRECT_MAP_SIZE and m.executable))]
     return wrong
 
 
@@ -206,8 +206,9 @@ EMERGENCY = {"x86_64": _double_fault_problems, "aarch64": _vector_problems}
 def stack_problems(kernel: Kernel, spaces: list[Space]) -> list[str]:
     """Kernel stacks outside their area, or with something mapped right below."""
     out = EMERGENCY[kernel.machine.arch.name](kernel)
+    area = kernel.u64(kernel.image.sym("kstack_area_base"))
     for base, whose in kernel_stacks(kernel).items():
-        if not KSTACK_AREA[0] <= base < KSTACK_AREA[1]:
+        if not area <= base < area + KSTACK_AREA_SIZE:
             out.append(f"{whose}: its stack at {base:#x} is not in the stack area")
         out += [f"below the stack of {whose}: {f}" for f in mapped_between(spaces, base - 4096, base)]
     return out
@@ -219,7 +220,7 @@ def problems(machine: Machine, image: Image) -> dict[str, list[str]]:
     spaces = kernel.spaces()
     out = {row: check(kernel, spaces) for row, check in CHECKS[machine.arch.name].items()}
     out["nx"] = out["nx"] + nx_problems(kernel, spaces)
-    out["wx"] = wx_problems(kernel, spaces, image)
+    out["wx"] = wx_problems(kernel, spaces)
     out["null-guard"] = null_problems(spaces)
     out["stack-guard"] = stack_problems(kernel, spaces)
     out["tables"] = [f"{s}: {p}" for s in spaces for p in s.problems]
@@ -232,6 +233,7 @@ def problems(machine: Machine, image: Image) -> dict[str, list[str]]:
 def look(boot: Boot, image: Image, load: Image, seed: int, smp: int) -> dict[str, list[str]]:
     """Runs the workload and looks at each moment; what was wrong at any of them, by row."""
     m = boot(run="/bin/test-load 40", smp=smp, paused=True, icount=True, seed=seed & 0xFFFFFFFF, keep=True)
+    image = image.at(m)
     m.run_until(load.sym("load_round"), timeout=60)
     events = [Event("a round of the workload", load.sym("load_round"), 10),
               Event("trap", image.sym(CPUS[m.arch.name].trap), 150),
@@ -334,6 +336,7 @@ def test_mitigations_hold_at_many_more_moments(boot: Boot, image: Image, load: I
 def test_kernel_entry_clears_the_flag_that_opens_user_memory(boot: Boot, image: Image, load: Image) -> None:
     """User mode may set AC, which would switch SMAP off for the kernel: entries must clear it."""
     m = boot(run="/bin/test-load 10", smp=2, paused=True, icount=True, keep=True)
+    image = image.at(m)
     m.run_until(load.sym("load_round"), timeout=60)
     entries = {image.sym("syscall_dispatch"): "system call", image.sym("x86_trap"): "trap"}
     with_ac = {(kind, cpu): 0 for kind in entries.values() for cpu in m.gdb.cpus()}
@@ -386,7 +389,7 @@ def seen(m: Machine, image: Image, program: Image) -> dict[str, bool]:
     wrong["null-guard"] = ["page 0 is mapped"] if mapped else []
     if wrong["nx"]:     # then user data is executable, which is no fault of wx
         kernel = Kernel(m, image)
-        wrong["wx"] = wx_problems(kernel, kernel.spaces(), image, KERNEL_HALF)
+        wrong["wx"] = wx_problems(kernel, kernel.spaces(), KERNEL_HALF)
     return {row: not wrong[row] for row in ROWS}
 
 

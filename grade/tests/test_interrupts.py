@@ -45,6 +45,7 @@ def test_an_nmi_between_any_two_instructions_of_entry_and_exit_finds_and_leaves_
     m = boot(run="/bin/test-hammer 10000 mix", append="", smp=2, mem=256)
     m.wait_for("^Run ", 30)
     m.stop()
+    image = image.at(m)
     m.run_until(image.sym("sys_clone"), hits=8, timeout=60)
     entry, handler = image.sym("paranoid_entry"), image.sym("x86_paranoid_trap")
     survived, unreached = {}, []
@@ -124,7 +125,7 @@ def test_cpus_under_load_give_way_under_a_counted_clock(boot: Boot, smp: int) ->
 
 
 @pytest.mark.arch("x86_64")     # aarch64's counter says its own frequency
-def test_the_clock_runs_at_one_rate_however_busy_the_host_is(boot: Boot, image: Image,
+def test_the_clock_runs_at_one_rate_however_busy_the_host_is(boot: Boot,
                                                              kernel_of: Callable[[Machine], Kernel]) -> None:
     rates = []
     burners = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3 * (os.cpu_count() or 1))]
@@ -133,7 +134,8 @@ def test_the_clock_runs_at_one_rate_however_busy_the_host_is(boot: Boot, image: 
             m = boot(run="/bin/true", smp=1, keep=True)
             m.wait_for("^init: .* exited with 0", 60)
             m.stop()
-            rates.append(kernel_of(m).u64(image.sym("tsc_mult")))
+            kernel = kernel_of(m)
+            rates.append(kernel.u64(kernel.image.sym("tsc_mult")))
             m.qmp.quit()
     finally:
         for burner in burners:

@@ -5,6 +5,7 @@
  */
 #include "kernel/dev/vuln.h"
 #include "arch/arch.h"
+#include "kernel/dev/vuln_calls.h"
 #include "kernel/errno.h"
 #include "kernel/fs/vfs.h"
 #include "kernel/mm/page.h"
@@ -196,7 +197,7 @@ vuln_ioctl(struct file *f unused, unsigned cmd, uaddr_t arg)
 	case VULN_RECURSE:
 		return recurse_call(arg);
 	default:
-		return -ENOTTY;
+		return vuln_address_ioctl(cmd, arg);
 	}
 }
 

@@ -58,5 +58,9 @@ struct vuln_recursion {
 #define VULN_LATEST_SET	   VULN_IOC(10, struct vuln_set)
 #define VULN_RECURSE	   VULN_IOC(11, struct vuln_recursion)
 
+/* vuln_address.c */
+#define VULN_LINKED VULN_IOC(64, struct vuln_word)
+#define VULN_COOKIE VULN_IOC(65, struct vuln_word)
+
 /* The kernel's: makes the device.  Not in a release build. */
 void vuln_init(void);

@@ -17,7 +17,8 @@
 	ROW(WP, wp)                                                                                \
 	ROW(WX, wx)                                                                                \
 	ROW(NULL_GUARD, null_guard)                                                                \
-	ROW(STACK_GUARD, stack_guard)
+	ROW(STACK_GUARD, stack_guard)                                                              \
+	ROW(KASLR, kaslr)
 
 enum harden_row {
 #define ENUM_ROW(NAME, symbol) HARDEN_##NAME,

@@ -51,13 +51,13 @@ stride(void)
 static uint64_t
 stack_base(uint32_t slot)
 {
-	return KSTACK_AREA_BASE + (slot + 1) * stride() - KSTACK_SIZE;
+	return kstack_area_base + (slot + 1) * stride() - KSTACK_SIZE;
 }
 
 static uint32_t
 slot_of(uint64_t addr)
 {
-	return (uint32_t)((addr - KSTACK_AREA_BASE) / stride());
+	return (uint32_t)((addr - kstack_area_base) / stride());
 }
 
 static uint32_t
@@ -188,7 +188,7 @@ stack_guard_hit(uint64_t addr)
 {
 	uint32_t slot;
 
-	if (addr < KSTACK_AREA_BASE || addr >= KSTACK_AREA_BASE + SLOTS * stride())
+	if (addr < kstack_area_base || addr >= kstack_area_base + SLOTS * stride())
 		return false;
 	slot = slot_of(addr);
 	return slots[slot].used && addr < stack_base(slot);

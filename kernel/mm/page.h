@@ -61,13 +61,13 @@ void page_put(struct page *p);
 static inline void *
 phys_to_virt(paddr_t pa)
 {
-	return (void *)(DIRECT_MAP_BASE + pa.v);
+	return (void *)(direct_map_base + pa.v);
 }
 
 static inline paddr_t
 virt_to_phys(const void *direct_map_address)
 {
-	return PADDR((uint64_t)direct_map_address - DIRECT_MAP_BASE);
+	return PADDR((uint64_t)direct_map_address - direct_map_base);
 }
 
 static inline paddr_t

@@ -55,7 +55,7 @@ more_stacks(void)
  *
  * To do: give stacks a place where the memory below each is not mapped, whoever they belong to, on
  * whichever CPU they were made, and however often they are used again.  arch/arch.h has what changes
- * the kernel's tables (kernel_pt); KSTACK_AREA_BASE begins a part of the address space that is free
+ * the kernel's tables (kernel_pt); kstack_area_base begins a part of the address space that is free
  * for this.  kstack_free must give everything back, or keep it for the next thread.
  */
 int

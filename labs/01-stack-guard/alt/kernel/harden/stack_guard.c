@@ -21,7 +21,7 @@
 
 #define STACKS	       8192u
 #define PITCH	       (KSTACK_SIZE + PAGE_SIZE)
-#define EMERGENCY_BASE (KSTACK_AREA_BASE + KSTACK_AREA_SIZE / 2)
+#define EMERGENCY_BASE (kstack_area_base + KSTACK_AREA_SIZE / 2)
 #define EMERGENCY_SIZE (4 * PAGE_SIZE)
 
 static struct spinlock lock;
@@ -31,13 +31,13 @@ static struct thread *owners[STACKS];			  /* for the report */
 static uint64_t
 guard_of(uint32_t n)
 {
-	return KSTACK_AREA_BASE + n * PITCH;
+	return kstack_area_base + n * PITCH;
 }
 
 static uint32_t
 number_of(uint64_t addr)
 {
-	return (uint32_t)((addr - KSTACK_AREA_BASE) / PITCH);
+	return (uint32_t)((addr - kstack_area_base) / PITCH);
 }
 
 static pte_t
@@ -145,7 +145,7 @@ stack_guard_hit(uint64_t addr)
 {
 	uint32_t n;
 
-	if (addr < KSTACK_AREA_BASE || addr >= guard_of(STACKS))
+	if (addr < kstack_area_base || addr >= guard_of(STACKS))
 		return false;
 	n = number_of(addr);
 	return addr < guard_of(n) + PAGE_SIZE && in_use[n / 64] & BIT(n % 64);

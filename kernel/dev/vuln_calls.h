@@ -1,0 +1,6 @@
+/* What the files of /dev/vuln offer one another: each family's calls; -ENOTTY: not one of them. */
+#pragma once
+
+#include "kernel/types.h"
+
+long vuln_address_ioctl(unsigned cmd, uaddr_t arg);
