@@ -4,7 +4,7 @@
 #     add-auto-load-safe-path /path/to/this/tree
 # or start with: gdb -x .gdbinit      (`make gdb` does that)
 #
-# ARCH=aarch64 in the environment selects the other architecture's symbols.
+# ARCH=aarch64 in the environment selects the other architecture; on a PC it takes gdb-multiarch.
 
 set confirm off
 set pagination off

@@ -41,7 +41,6 @@ LD	:= $(CROSS)ld
 NM	:= $(CROSS)nm
 OBJCOPY	:= $(CROSS)objcopy
 STRIP	:= $(CROSS)strip
-GDB	?= gdb
 QEMU	?= qemu-system-$(ARCH)
 
 MAKEFLAGS += -rR --no-print-directory

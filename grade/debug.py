@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +19,12 @@ import time
 from pathlib import Path
 
 SECONDS = 10
+
+
+def debugger(arch: str) -> list[str]:
+    """The command of a GDB that knows the architecture: $GDB, this machine's own, or Debian's for all."""
+    other = "gdb-multiarch" if platform.machine() != arch and shutil.which("gdb-multiarch") else "gdb"
+    return shlex.split(os.environ.get("GDB") or other)
 
 
 def listening(path: Path) -> bool:
@@ -58,15 +66,14 @@ def main(argv: list[str]) -> int:
     else:
         guest = start(args.qemu, args.socket, args.console)
         print(f"console: {args.console}  (for a console to type at: `make run DEBUG=1` first)")
-    debugger = shlex.split(os.environ.get("GDB", "gdb"))
     # .gdbinit is named, so that it is read whatever gdb's safe path says, and only once.
-    debugger += ["-q", "-iex", "set auto-load local-gdbinit off", "-x", ".gdbinit"]
-    debugger += ["-ex", f"rp-connect {args.socket}"]
+    command = [*debugger(args.arch), "-q", "-iex", "set auto-load local-gdbinit off", "-x", ".gdbinit"]
+    command += ["-ex", f"rp-connect {args.socket}"]
     # ctrl-c is for gdb.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         return subprocess.run(
-            debugger, env=os.environ | {"ARCH": args.arch}, check=False, restore_signals=True,
+            command, env=os.environ | {"ARCH": args.arch}, check=False, restore_signals=True,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         ).returncode  # fmt: skip
     finally:

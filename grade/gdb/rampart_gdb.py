@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Union
 
 import gdb
 
@@ -18,21 +20,54 @@ ARCH = os.environ.get("ARCH", "x86_64")
 BUILD = ROOT / "build" / ARCH
 sys.path.insert(0, str(ROOT))
 
-from grade.walk import PhysError, WalkFlood, writable_and_executable   # noqa: E402
-from grade.walk_x86_64 import ADDR, Modes, Walker   # noqa: E402
+from grade import walk_aarch64, walk_x86_64   # noqa: E402
+from grade.walk import PhysError, Space, WalkFlood, writable_and_executable   # noqa: E402
 
 LIST_MAX = 1 << 16
 # Where QEMU loads __image_start.
 LOADED_AT = {"x86_64": 0x20_0000, "aarch64": 0x4020_0000}
+Walker = Union[walk_x86_64.Walker, walk_aarch64.Walker]
 
-# Register, bit, row of /proc/harden, and what the bit does. SDM 3A 2.5, and 2.2.1 for EFER.
-BITS = (
-    ("cr4", 20, "smep", "the kernel never executes a user page"),
-    ("cr4", 21, "smap", "the kernel touches user pages only between stac and clac"),
-    ("cr4", 11, "umip", "user code cannot read GDT, IDT, LDT, TR or MSW (SGDT and its kin fault)"),
-    ("efer", 11, "nx", "bit 63 of a page-table entry forbids execution"),
-    ("cr0", 16, "wp", "the kernel obeys read-only pages too"),
-)
+
+@dataclass(frozen=True)
+class Bit:
+    """One bit of a control register that a row of /proc/harden rests on."""
+
+    register: str
+    bit: int
+    row: str
+    does: str
+    wanted: int = 1     # its value where the row holds
+
+
+@dataclass(frozen=True)
+class Cpu:
+    """What differs between the processors: the registers that matter, by QEMU's names."""
+
+    registers: tuple[str, ...]      # what rp-harden shows of each CPU
+    bits: tuple[Bit, ...]
+    root: str                       # the current address space's root table
+    translates: tuple[str, int]     # the register and the bit that turn translation on
+    untranslated: str               # ... and what to say where it is off
+
+
+CPUS = {
+    # SDM 3A 2.5, and 2.2.1 for EFER.
+    "x86_64": Cpu(("cr0", "cr4", "efer", "cr3"), (
+        Bit("cr4", 20, "smep", "the kernel never executes a user page"),
+        Bit("cr4", 21, "smap", "the kernel touches user pages only between stac and clac"),
+        Bit("cr4", 11, "umip", "user code cannot read GDT, IDT, LDT, TR or MSW (SGDT and its kin fault)"),
+        Bit("efer", 11, "nx", "bit 63 of a page-table entry forbids execution"),
+        Bit("cr0", 16, "wp", "the kernel obeys read-only pages too"),
+    ), "cr3", ("cr0", 31), "paging is off on this CPU (CR0.PG = 0): it has not reached long mode"),
+    # Arm ARM D17.2.118. No bit turns on nx, smep and wp: UXN, PXN and AP[2] are always obeyed.
+    "aarch64": Cpu(("SCTLR", "TCR_EL1", "TTBR0_EL1", "TTBR1_EL1", "cpsr"), (
+        Bit("SCTLR", 23, "smap", "every exception sets PSTATE.PAN: the kernel touches user pages by LDTR and STTR", 0),
+        Bit("SCTLR", 9, "umip", "user code cannot read or write the interrupt mask", 0),
+        Bit("SCTLR", 19, "wx", "WXN: whatever is writable is not executable"),
+    ), "TTBR0_EL1", ("SCTLR", 0), "translation is off on this CPU (SCTLR_EL1.M = 0): it has not started"),
+}
+CPU = CPUS[ARCH]
 
 
 def fail(text: str) -> gdb.GdbError:
@@ -66,16 +101,30 @@ def register(name: str) -> int:
         value = gdb.newest_frame().read_register(name)
         return int(value.format_string(format="x"), 16)
     except (ValueError, gdb.error) as error:
-        raise fail(f"no register {name} from this target ({error}); is it QEMU's stub, and x86_64?") from error
+        raise fail(f"no register {name} from this target ({error}); is it QEMU's stub, and {ARCH}?") from error
 
 
 def walker() -> tuple[Walker, int]:
     """A walker with the selected CPU's modes, and that CPU's root table."""
     need_target()
-    modes = Modes.from_registers(register("cr0"), register("cr4"), register("efer"))
-    if not register("cr0") >> 31:
-        raise fail("paging is off on this CPU (CR0.PG = 0): it has not reached long mode")
-    return Walker(read_phys, modes), register("cr3") & ADDR
+    if not translating():
+        raise fail(CPU.untranslated)
+    if ARCH == "x86_64":
+        modes = walk_x86_64.Modes.from_registers(register("cr0"), register("cr4"), register("efer"))
+        return walk_x86_64.Walker(read_phys, modes), current_root()
+    return walk_aarch64.Walker(read_phys, walk_aarch64.Modes.from_registers(
+        register("TCR_EL1"), register("TTBR1_EL1"), register("SCTLR"), register("cpsr"))), current_root()
+
+
+def translating() -> bool:
+    """Whether the selected CPU uses page tables yet."""
+    name, bit = CPU.translates
+    return bool(register(name) >> bit & 1)
+
+
+def current_root() -> int:
+    """The physical address of the root table that the selected CPU walks."""
+    return register(CPU.root) & (walk_x86_64.ADDR if ARCH == "x86_64" else walk_aarch64.ADDR)
 
 
 def cpus() -> Iterator[gdb.InferiorThread]:
@@ -172,7 +221,8 @@ to where it knows its addresses; the symbols follow it there."""
 class PageTable(gdb.Command):
     """rp-pt ADDR [ROOT]: walk one translation and explain it level by level.
 
-ADDR is any expression. ROOT is a physical root table; default: the selected CPU's CR3."""
+ADDR is any expression. ROOT is a physical root table; default: the selected CPU's
+(CR3; TTBR0_EL1, beside which TTBR1_EL1 translates the upper half)."""
 
     def __init__(self) -> None:
         super().__init__("rp-pt", gdb.COMMAND_DATA, gdb.COMPLETE_EXPRESSION)
@@ -189,7 +239,7 @@ ADDR is any expression. ROOT is a physical root table; default: the selected CPU
 class AddressSpace(gdb.Command):
     """rp-vm [user | kernel] [ROOT]: print an address space with its permissions.
 
-Letters: r(ead) w(rite) x(ecute), u(ser) or k(ernel only), g(lobal). Default: the selected CPU's CR3, whole."""
+Letters: r(ead) w(rite) x(ecute), u(ser) or k(ernel only), g(lobal). Default: the selected CPU's root, whole."""
 
     def __init__(self) -> None:
         super().__init__("rp-vm", gdb.COMMAND_DATA)
@@ -220,19 +270,19 @@ class Harden(gdb.Command):
     def invoke(self, argument: str, from_tty: bool) -> None:
         rows: dict[str, list[bool]] = {}
         for thread in cpus():
-            values = {name: register(name) for name in ("cr0", "cr4", "efer", "cr3")}
+            values = {name: register(name) for name in CPU.registers}
             print(f"CPU {thread.num - 1}: " + " ".join(f"{k}={v:#x}" for k, v in values.items()))
-            for reg, bit, row, _ in BITS:
-                rows.setdefault(row, []).append(bool(values[reg] >> bit & 1))
-        for reg, bit, row, does in BITS:
-            lacking = [str(i) for i, on in enumerate(rows[row]) if not on]
-            state = "on" if not lacking else "OFF" if len(lacking) == len(rows[row]) \
+            for b in CPU.bits:
+                rows.setdefault(b.row, []).append(values[b.register] >> b.bit & 1 == b.wanted)
+        for b in CPU.bits:
+            lacking = [str(i) for i, on in enumerate(rows[b.row]) if not on]
+            state = "on" if not lacking else "OFF" if len(lacking) == len(rows[b.row]) \
                 else f"OFF on CPU {', '.join(lacking)}"
-            print(f"{row:<12}{state:<14}{reg.upper()} bit {bit}: {does}")
+            print(f"{b.row:<12}{state:<14}{b.register.upper()} bit {b.bit}{'' if b.wanted else ' clear'}: {b.does}")
         seen: dict[int, list[int]] = {}
         for thread in cpus():
-            if register("cr0") >> 31:
-                seen.setdefault(register("cr3") & ADDR, []).append(thread.num - 1)
+            if translating():
+                seen.setdefault(current_root(), []).append(thread.num - 1)
         for root, owners in seen.items():
             print(f"tables of root {root:#x} (CPU {', '.join(map(str, owners))}):")
             w, _ = walker()
@@ -247,7 +297,16 @@ class Harden(gdb.Command):
             zero = space.covers(0)
             print(f"  null-guard  {'on' if zero is None else 'OFF':<12}page 0 is "
                   + ("not mapped" if zero is None else f"mapped: {zero}"))
+            if ARCH == "aarch64":
+                self.tables_alone(space)
         self.stacks()
+
+    @staticmethod
+    def tables_alone(space: Space) -> None:
+        """Says what aarch64 has no control bits for: the rows that entries alone make."""
+        runs = [m for m in space.mappings if m.user and m.exec_kernel]
+        print(f"  smep        {'on' if not runs else 'OFF':<12}{len(runs)} user pages lack PXN"
+              + (f", first {runs[0]}" if runs else ""))
 
     @staticmethod
     def stacks() -> None:

@@ -1,33 +1,41 @@
-"""The rp- commands inside a real GDB, on the probe guest."""
+"""The rp- commands inside a real GDB: on the probe guest, and on the kernel of each architecture."""
 
 from __future__ import annotations
 
+import os
 import re
-import shutil
 import subprocess
+from collections.abc import Callable
 
 import pytest
 
+from grade.debug import debugger
 from grade.image import Image
 from grade.plugin import ROOT, Boot
 from grade.qemu import Machine
 from grade.tests.test_machine import probe      # noqa: F401 (a fixture)
 
-pytestmark = [pytest.mark.arch("x86_64"),     # the probe guest is x86's
-              pytest.mark.skipif(shutil.which("gdb") is None, reason="no gdb")]
+Gdb = Callable[..., str]
+PROBE = pytest.mark.arch("x86_64")      # the probe guest is x86's
 
 
-def gdb(*commands: str) -> str:
-    """Runs commands in a GDB that loaded .gdbinit; what it printed on both streams."""
-    line = ["gdb", "-nx", "-q", "-batch", "-x", ".gdbinit"]
-    for command in commands:
-        line += ["-ex", command]
-    done = subprocess.run(line, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
-                          check=False)
-    return done.stdout + done.stderr
+@pytest.fixture
+def gdb(arch: str) -> Gdb:
+    """A factory: gdb(command, ...) runs commands in a GDB that loaded .gdbinit; what it printed on both streams."""
+
+    def run(*commands: str) -> str:
+        line = [*debugger(arch), "-nx", "-q", "-batch", "-x", ".gdbinit"]
+        for command in commands:
+            line += ["-ex", command]
+        done = subprocess.run(line, cwd=ROOT, env=os.environ | {"ARCH": arch}, stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=120, check=False)
+        return done.stdout + done.stderr
+
+    return run
 
 
-def test_commands_explain_translations_spaces_and_mitigations(probe: Image) -> None:  # noqa: F811
+@PROBE
+def test_commands_explain_translations_spaces_and_mitigations(probe: Image, gdb: Gdb) -> None:  # noqa: F811
     with Machine(probe.path, mem=32, smp=2) as m:
         m.wait_for("counted", 20)
         m.stop()
@@ -43,7 +51,28 @@ def test_commands_explain_translations_spaces_and_mitigations(probe: Image) -> N
 
 
 @pytest.mark.guest
-def test_symbols_follow_the_kernel_to_where_it_runs(boot: Boot, image: Image) -> None:
+@pytest.mark.parametrize(("off", "state", "stacks"), [
+    ("", "on", 2), ("harden=-smap,-stack-guard", "OFF", 1)])     # below the very first stack is nothing anyway
+def test_commands_show_the_kernels_own_defences_and_threads(boot: Boot, image: Image, gdb: Gdb, off: str,
+                                                            state: str, stacks: int) -> None:
+    m = boot(append=f"quiet {off}", smp=2)
+    m.wait_for(r"[#$] (?:\x1b\[6n)?\Z", 60)
+    m.stop()
+    m.offer_gdb(f"unix:{m.dir}/g,server=on,wait=off")
+    shown = gdb(f"file {image.path}", f"rp-connect {m.dir}/g", "rp-pt 0", "rp-pt &process_all", "rp-vm kernel",
+                "rp-harden", "rp-ps")
+    assert "Traceback" not in shown and "Python Exception" not in shown
+    assert re.search(r"not mapped: any access raises", shown)
+    assert re.search(r"maps to physical 0x[0-9a-f]+ \(rw-k.\)", shown)
+    assert re.search(r"^0xffffffff\w+-0xffffffff\w+ r-xk.*kernel text$", shown, re.MULTILINE)
+    assert "WRITABLE AND EXECUTABLE" not in shown and "wx          on" in shown and "smep        on" in shown
+    assert re.search(rf"^smap +{state} ", shown, re.MULTILINE)
+    assert len(re.findall(rf"^stack-guard +{state} +CPU [01]: stack", shown, re.MULTILINE)) == stacks
+    assert re.search(r"^ +1 +1 .*init ", shown, re.MULTILINE) and re.search(r" sh ", shown)
+
+
+@pytest.mark.guest
+def test_symbols_follow_the_kernel_to_where_it_runs(boot: Boot, image: Image, gdb: Gdb) -> None:
     for paused in (False, True):
         m = boot(paused=paused)
         if not paused:
@@ -59,13 +88,14 @@ def test_symbols_follow_the_kernel_to_where_it_runs(boot: Boot, image: Image) ->
         assert "Traceback" not in shown and "Python Exception" not in shown
 
 
-def test_without_a_target_each_command_says_what_to_do() -> None:
+def test_without_a_target_each_command_says_what_to_do(gdb: Gdb) -> None:
     shown = gdb("rp-pt 0", "rp-vm", "rp-harden", "rp-ps", "rp-connect /nonexistent")
     assert shown.count("not connected") == 4 and "cannot connect to /nonexistent" in shown
     assert "Traceback" not in shown and "Python Exception" not in shown
 
 
-def test_missing_symbols_are_an_error_in_words(probe: Image) -> None:  # noqa: F811
+@PROBE
+def test_missing_symbols_are_an_error_in_words(probe: Image, gdb: Gdb) -> None:  # noqa: F811
     with Machine(probe.path, mem=32) as m:
         m.wait_for("counted", 20)
         m.stop()
