@@ -6,6 +6,7 @@ from physical memory through QEMU's stub, so that what you see here is what is g
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from collections.abc import Iterator
@@ -139,32 +140,67 @@ def cpus() -> Iterator[gdb.InferiorThread]:
         before.switch()
 
 
-def variable(name: str) -> gdb.Value:
-    """A global of the kernel. Fails in words if the symbols lack it."""
+def address_of(name: str) -> int:
+    """The address of a global of the kernel. Fails in words if the symbols lack it."""
     try:
-        return gdb.parse_and_eval(f"&{name}").dereference()
+        return int(gdb.parse_and_eval(f"(unsigned long)&{name}"))
     except gdb.error as error:
         raise fail(f"the kernel's symbols have no {name} ({error}); build, then: file {BUILD}/rampart.sym") \
             from error
 
 
-def list_of(head: gdb.Value, struct: str, member: str) -> Iterator[gdb.Value]:
-    """The structures chained by `member` on the list `head`. Fails in words if it is broken."""
-    kind = gdb.lookup_type(f"struct {struct}")
-    if member not in [f.name for f in kind.fields()]:
-        raise fail(f"struct {struct} has no member {member}")
-    offset = next(f.bitpos // 8 for f in kind.fields() if f.name == member)
-    stop = int(head.address)
-    node = head["next"]
-    if int(node) == 0:
-        raise fail("the list is not initialised yet: the kernel has not come that far")
-    for _ in range(LIST_MAX):
-        if int(node) == stop:
-            return
-        address = int(node) - offset
-        yield gdb.Value(address).cast(kind.pointer()).dereference()
-        node = node["next"]
-    raise fail(f"the list at {stop:#x} does not end: it is corrupt")
+class KernelMemory:
+    """The kernel's memory through its own tables: a CPU in user mode may see none of it. Of a stopped moment."""
+
+    def __init__(self) -> None:
+        need_target()
+        pt = gdb.lookup_type("struct arch_pt")
+        where = address_of("kernel_pt") - address_of("__image_start") + LOADED_AT[ARCH]
+        self.root = int(gdb.Value(read_phys(where, pt.sizeof), pt)["root"]["v"])
+        if self.root == 0:
+            raise fail("the kernel has no tables yet: it has not come that far")
+        self.walker, _ = walker()
+        if ARCH == "aarch64":
+            modes = dataclasses.replace(self.walker.modes, high_root=self.root)
+            self.walker = walk_aarch64.Walker(read_phys, modes)
+
+    def value(self, address: int, kind: gdb.Type) -> gdb.Value:
+        """What lies at an address. Fails in words where nothing is mapped."""
+        out = b""
+        while len(out) < kind.sizeof:
+            here = address + len(out)
+            m = self.walker.translate(self.root, here)
+            if m is None:
+                raise fail(f"kernel address {here:#x} is not mapped")
+            out += read_phys(m.pa + here - m.va, min(kind.sizeof - len(out), 4096 - here % 4096))
+        return gdb.Value(out, kind)
+
+    def variable(self, name: str) -> gdb.Value:
+        """A global of the kernel."""
+        return self.value(address_of(name), gdb.parse_and_eval(f"&{name}").type.target())
+
+    def list_of(self, head: int, struct: str, member: str) -> Iterator[tuple[int, gdb.Value]]:
+        """The structures chained by `member` on the list at `head`, with their addresses. Fails in words if
+        it is broken."""
+        kind, link = gdb.lookup_type(f"struct {struct}"), gdb.lookup_type("struct list")
+        offset = offset_of(struct, member)
+        node = int(self.value(head, link)["next"])
+        if node == 0:
+            raise fail("the list is not initialised yet: the kernel has not come that far")
+        for _ in range(LIST_MAX):
+            if node == head:
+                return
+            yield node - offset, self.value(node - offset, kind)
+            node = int(self.value(node, link)["next"])
+        raise fail(f"the list at {head:#x} does not end: it is corrupt")
+
+
+def offset_of(struct: str, member: str) -> int:
+    """Where a member lies in its structure, in bytes. Fails in words if there is none."""
+    for field_ in gdb.lookup_type(f"struct {struct}").fields():
+        if field_.name == member:
+            return int(field_.bitpos // 8)
+    raise fail(f"struct {struct} has no member {member}")
 
 
 def linked(name: str) -> int:
@@ -312,27 +348,24 @@ class Harden(gdb.Command):
     def stacks() -> None:
         """Says whether an unmapped page lies below the current thread's kernel stack on each CPU."""
         try:
-            block = variable("cpus")
-            count = block.type.range()[1] + 1
+            memory = KernelMemory()
+            block = memory.variable("cpus")
         except (gdb.GdbError, gdb.error):
             print("stack-guard: the symbols have no cpus[]; nothing to say")
             return
-        for thread in cpus():
-            number_ = thread.num - 1
-            if number_ >= count:
-                continue
-            current = block[number_]["thread"]
-            if int(current) == 0:
+        thread_type = gdb.lookup_type("struct thread")
+        for number_ in range(min(block.type.range()[1] + 1, sum(1 for _ in cpus()))):
+            current = int(block[number_]["thread"])
+            if current == 0:
                 print(f"stack-guard  CPU {number_}: runs no thread yet")
                 continue
-            w, root = walker()
-            stack = int(current["kstack"])
+            stack = int(memory.value(current, thread_type)["kstack"])
             if stack == 0:
                 print(f"stack-guard  CPU {number_}: still on its start-up stack")
                 continue
             try:
-                below = w.translate(root, stack - 1)
-                there = w.translate(root, stack)
+                below = memory.walker.translate(memory.root, stack - 1)
+                there = memory.walker.translate(memory.root, stack)
             except PhysError as error:
                 print(f"stack-guard  CPU {number_}: {error}")
                 continue
@@ -350,23 +383,23 @@ class Processes(gdb.Command):
 
     def invoke(self, argument: str, from_tty: bool) -> None:
         need_target()
-        running = {}
+        head = address_of("process_all")
+        memory, running = KernelMemory(), {}
         try:
-            block = variable("cpus")
+            block = memory.variable("cpus")
             for i in range(block.type.range()[1] + 1):
                 running[int(block[i]["thread"])] = i
         except (gdb.GdbError, gdb.error):
             pass
         running.pop(0, None)
-        head = variable("process_all")
         print(f"{'PID':>6} {'TID':>6} {'CPU':>4} {'STATE':<22} {'NAME':<16} THREAD")
         try:
-            for process in list_of(head, "process", "all"):
-                for thread in list_of(process["threads"], "thread", "siblings"):
-                    cpu = running.get(int(thread.address))
+            for where, process in memory.list_of(head, "process", "all"):
+                threads = where + offset_of("process", "threads")
+                for address, thread in memory.list_of(threads, "thread", "siblings"):
+                    cpu = running.get(address)
                     print(f"{int(process['pid']):>6} {int(thread['tid']):>6} {'' if cpu is None else cpu:>4} "
-                          f"{field(thread, 'state'):<22} {thread['name'].string():<16} "
-                          f"{int(thread.address):#x}")
+                          f"{field(thread, 'state'):<22} {thread['name'].string():<16} {address:#x}")
         except gdb.error as error:
             raise fail(f"the kernel's lists cannot be followed here: {error}") from error
 

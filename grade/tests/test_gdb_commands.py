@@ -67,7 +67,7 @@ def test_commands_show_the_kernels_own_defences_and_threads(boot: Boot, image: I
     assert re.search(r"^0xffffffff\w+-0xffffffff\w+ r-xk.*kernel text$", shown, re.MULTILINE)
     assert "WRITABLE AND EXECUTABLE" not in shown and "wx          on" in shown and "smep        on" in shown
     assert re.search(rf"^smap +{state} ", shown, re.MULTILINE)
-    assert len(re.findall(rf"^stack-guard +{state} +CPU [01]: stack", shown, re.MULTILINE)) == stacks
+    assert len(re.findall(rf"^stack-guard +{state} +CPU [01]: stack", shown, re.MULTILINE)) >= stacks
     assert re.search(r"^ +1 +1 .*init ", shown, re.MULTILINE) and re.search(r" sh ", shown)
 
 
