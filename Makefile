@@ -223,7 +223,7 @@ QGDB	= -S -chardev socket,id=gdb,path=$(GDBSOCK),server=on,wait=off -gdb chardev
 
 # ---- Verbs ------------------------------------------------------------------------------------
 
-.PHONY: FORCE build kernel initrd run gdb attack test soak test-one soak-one tools bench harden-report \
+.PHONY: FORCE build kernel initrd run gdb attack test soak test-one soak-one tools bench iso harden-report \
 	linux lab grade check-labs check-headers clean help
 
 build: kernel initrd ## the kernel and the initramfs (what a bare `make` does)
@@ -273,6 +273,12 @@ tools:
 
 bench: build ## time Rampart beside Debian's Linux kernel; JSON=1, ARGS='--pti-off'; COSTS=1: by mitigation
 	$(Q)$(PYTHON) -m grade.$(if $(COSTS),costs,bench) --arch $(ARCH) $(if $(JSON),--json) $(ARGS)
+
+# Only where a PC's BIOS starts.
+ISO	:= $(B)/rampart.iso
+iso: build ## an image that boots through GRUB on a PC's BIOS: build/x86_64/rampart.iso (x86_64)
+	$(if $(filter x86_64,$(ARCH)),,$(error there is no ISO for $(ARCH)))
+	$(Q)$(PYTHON) -m grade.iso $(B)/rampart $(INITRD) $(ISO) --append '$(APPEND)'
 
 harden-report: build ## one table: each mitigation's state, attacks, checks and cost, all run now
 	$(Q)$(PYTHON) -m grade.harden_report --arch $(ARCH) $(if $(JSON),--json)

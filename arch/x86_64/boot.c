@@ -1,6 +1,6 @@
 /*
  * Start-up of the boot processor in C: takes down what the boot loader said (Xen's PVH ABI,
- * xen/include/public/arch-x86/hvm/start_info.h), moves the image, and enters kernel_main.
+ * xen/include/public/arch-x86/hvm/start_info.h, or Multiboot2), moves the image, and enters kernel_main.
  *
  * x86_boot runs at physical addresses: what it calls must leave no pointer behind.
  */
@@ -13,6 +13,7 @@ struct boot_info boot_info ro_after_init;
 struct cpu cpus[MAX_CPUS];
 
 #define PVH_MAGIC 0x336ec578
+#define MULTIBOOT_MAGIC 0x36d76289 /* Multiboot2 3.5: in EAX */
 
 struct pvh_start_info {
 	uint32_t magic, version, flags, nmodules;
@@ -51,8 +52,8 @@ relocate(uint64_t here, uint64_t slide)
 	}
 }
 
-static void
-add_ram(uint64_t base, uint64_t size)
+void
+x86_add_ram(uint64_t base, uint64_t size)
 {
 	uint64_t start = ALIGN_UP(base, PAGE_SIZE), end = ALIGN_DOWN(base + size, PAGE_SIZE);
 	unsigned i;
@@ -62,6 +63,28 @@ add_ram(uint64_t base, uint64_t size)
 	for (i = boot_info.nram++; i > 0 && boot_info.ram[i - 1].base.v > start; i--)
 		boot_info.ram[i] = boot_info.ram[i - 1];
 	boot_info.ram[i] = (struct boot_range){PADDR(start), end - start};
+}
+
+/* The loader's information is a Multiboot2 loader's, and not a PVH one's. */
+static bool
+by_multiboot(void)
+{
+	return boot_magic == MULTIBOOT_MAGIC;
+}
+
+/* The command line, before anything else. */
+static void
+take_down_cmdline(uint64_t info)
+{
+	const struct pvh_start_info *si = phys_to_virt(PADDR(info));
+
+	if (by_multiboot())
+		multiboot_cmdline(info, boot_info.cmdline, sizeof(boot_info.cmdline));
+	else if (si->magic != PVH_MAGIC)
+		panic("boot: started neither by a PVH nor by a Multiboot2 loader");
+	else if (si->cmdline)
+		strlcpy(boot_info.cmdline, phys_to_virt(PADDR(si->cmdline)),
+			sizeof(boot_info.cmdline));
 }
 
 static void
@@ -74,7 +97,7 @@ take_down_start_info(const struct pvh_start_info *si)
 		panic("boot: the loader gave no memory map");
 	for (uint32_t i = 0; i < si->nmemmap; i++) {
 		if (map[i].type == 1)
-			add_ram(map[i].base, map[i].size);
+			x86_add_ram(map[i].base, map[i].size);
 	}
 	if (si->nmodules)
 		boot_info.initrd = (struct boot_range){PADDR(modules[0].base), modules[0].size};
@@ -83,17 +106,12 @@ take_down_start_info(const struct pvh_start_info *si)
 noreturn void
 x86_boot(uint64_t start_info)
 {
-	const struct pvh_start_info *si = phys_to_virt(PADDR(start_info));
 	uint64_t here = KERNEL_LOAD_BASE - ARCH_IMAGE_LINK, slide;
 
 	relocate(here, here);
 	x86_percpu_init(&cpus[0]);
 	x86_serial_init();
-	if (si->magic != PVH_MAGIC)
-		panic("boot: not started by a PVH boot loader");
-	if (si->cmdline)
-		strlcpy(boot_info.cmdline, phys_to_virt(PADDR(si->cmdline)),
-			sizeof(boot_info.cmdline));
+	take_down_cmdline(start_info);
 	layout_choose();
 	x86_early_map();
 	slide = image_slide;
@@ -111,8 +129,11 @@ x86_boot_placed(uint64_t start_info)
 	x86_idt_init();
 	x86_cpu_init(&cpus[0]);
 	x86_early_unmap();
-	take_down_start_info(si);
-	acpi_init(si->rsdp);
+	if (by_multiboot())
+		multiboot_take_down(start_info);
+	else
+		take_down_start_info(si);
+	acpi_init(by_multiboot() ? multiboot_rsdp(start_info) : si->rsdp);
 	x86_prepare_trampoline();
 	kernel_main();
 }

@@ -1,6 +1,7 @@
 /*
  * Start-up of the boot processor.  PVH (Xen's x86/HVM direct boot ABI) enters boot_entry in 32-bit
- * protected mode without paging, EBX = physical address of hvm_start_info.  C begins at physical
+ * protected mode without paging, EBX = physical address of hvm_start_info; GRUB (Multiboot2) enters
+ * multiboot_entry likewise, with its own information and a magic number in EAX.  C begins at physical
  * addresses, which is where the image lies, and moves itself to those of kernel/mm/layout.h.  The first
  * tables, of 2 MiB pages, already keep W^X: text R-X, everything else non-executable, and text has no
  * writable alias.
@@ -9,6 +10,8 @@
 #include "offsets.h"
 
 #define LOAD_BASE     0x200000 /* kernel.lds: where .text.boot is loaded */
+
+#define MULTIBOOT_HEADER_MAGIC 0xe85250d6
 
 #define PTE_P  0x01
 #define PTE_W  0x02
@@ -24,10 +27,25 @@
 	.section .text.boot, "ax"
 	.code32
 FUNC(boot_entry)
+	jmp .Lboot
+/* Where a Multiboot2 loader looks: in the file's first 32 KiB (Multiboot2 3.1). */
+	.balign 8
+multiboot_header:
+	.long MULTIBOOT_HEADER_MAGIC, 0, .Lheader_end - multiboot_header
+	.long -(MULTIBOOT_HEADER_MAGIC + .Lheader_end - multiboot_header)
+	.short 3, 0 /* the entry's address */
+	.long 12, LOAD_BASE + multiboot_entry - boot_entry, 0
+	.short 0, 0 /* the end */
+	.long 8
+.Lheader_end:
+multiboot_entry:
+	mov $LOAD_BASE, %ebp
+	mov %eax, (boot_magic - boot_entry)(%ebp)
+.Lboot:
 	cld
 	cli
 	mov $LOAD_BASE, %ebp /* everything is addressed relative to boot_entry: no relocations */
-	mov %ebx, %esi	     /* start_info, until x86_boot */
+	mov %ebx, %esi	     /* the loader's information, until x86_boot */
 
 	/* Without NX there is no W^X: refuse to start. */
 	mov $0x80000000, %eax
@@ -95,7 +113,7 @@ no_nx_text:
 	.balign 8
 boot_gdt:
 	.quad 0
-	.quad 0x00af9a000000ffff /* 64-bit code, ring 0 */
+	.quad 0x00af9b000000ffff /* 64-bit code, ring 0; accessed: the CPU must not write here */
 boot_gdt_ptr:
 	.word 15
 	.long LOAD_BASE + boot_gdt - boot_entry
@@ -129,6 +147,13 @@ FUNC(boot_leave_physical)
 	call x86_boot_placed
 	ud2
 END(boot_leave_physical)
+
+	.data
+	.balign 4
+	.globl boot_magic
+	.hidden boot_magic
+boot_magic: /* what a Multiboot2 loader left in EAX */
+	.long 0
 
 	.bss
 	.balign 4096

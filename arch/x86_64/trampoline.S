@@ -52,7 +52,7 @@ long_mode:
 	.balign 8
 gdt:
 	.quad 0
-	.quad 0x00af9a000000ffff /* 64-bit code, ring 0 */
+	.quad 0x00af9b000000ffff /* 64-bit code, ring 0; accessed: the CPU must not write here */
 gdt_ptr:
 	.word 15
 	.long gdt - x86_trampoline + TRAMPOLINE_CODE

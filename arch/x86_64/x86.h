@@ -174,6 +174,14 @@ void acpi_init(uint64_t rsdp);
  * `offset` further; and what runs there.
  */
 noreturn void x86_boot(uint64_t start_info);
+/* Takes down usable memory; ranges of less than a frame, or beyond what there is room for, are left out. */
+void x86_add_ram(uint64_t base, uint64_t size);
+extern uint32_t boot_magic;
+/* multiboot.c: info is the physical address of a Multiboot2 loader's information. */
+void multiboot_cmdline(uint64_t info, char *out, size_t size);
+void multiboot_take_down(uint64_t info);
+/* The physical address of its copy of the RSDP; 0: it has none. */
+uint64_t multiboot_rsdp(uint64_t info);
 noreturn void boot_leave_physical(uint64_t offset, uint64_t start_info);
 noreturn void x86_boot_placed(uint64_t start_info);
 
