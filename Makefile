@@ -223,7 +223,7 @@ QGDB	= -S -chardev socket,id=gdb,path=$(GDBSOCK),server=on,wait=off -gdb chardev
 
 # ---- Verbs ------------------------------------------------------------------------------------
 
-.PHONY: FORCE build kernel initrd run gdb attack test soak test-one soak-one tools bench iso harden-report \
+.PHONY: FORCE build kernel initrd run gdb attack test soak test-one soak-one tools bench iso test-bochs harden-report \
 	linux lab grade check-labs check-headers clean help
 
 build: kernel initrd ## the kernel and the initramfs (what a bare `make` does)
@@ -261,7 +261,7 @@ soak: ## the long ones: forks by the thousand, garbage system calls, NMIs, kerne
 # Without the Linux kernel those tests fail that compare with it.
 test-one: build check-headers
 	-$(Q)$(PYTHON) -m grade.fetch_linux --arch $(ARCH)
-	$(Q)$(PYTHON) -m pytest grade/tests --arch $(ARCH) -n 2 -m 'not soak' $(PYTEST)
+	$(Q)$(PYTHON) -m pytest grade/tests --arch $(ARCH) -n 2 -m 'not soak and not bochs' $(PYTEST)
 
 soak-one: build
 	$(Q)$(PYTHON) -m pytest grade/tests --arch $(ARCH) -n 2 -m soak $(PYTEST)
@@ -279,6 +279,9 @@ ISO	:= $(B)/rampart.iso
 iso: build ## an image that boots through GRUB on a PC's BIOS: build/x86_64/rampart.iso (x86_64)
 	$(if $(filter x86_64,$(ARCH)),,$(error there is no ISO for $(ARCH)))
 	$(Q)$(PYTHON) -m grade.iso $(B)/rampart $(INITRD) $(ISO) --append '$(APPEND)'
+
+test-bochs: build ## what only Bochs's processors enforce (x86_64; BOCHS=1 ./setup installs it)
+	$(Q)$(PYTHON) -m pytest grade/tests/test_bochs.py -n 2 -m bochs $(PYTEST)
 
 harden-report: build ## one table: each mitigation's state, attacks, checks and cost, all run now
 	$(Q)$(PYTHON) -m grade.harden_report --arch $(ARCH) $(if $(JSON),--json)

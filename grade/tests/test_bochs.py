@@ -1,0 +1,48 @@
+"""What only Bochs's processors enforce, and the same kernel on a second emulator. `make test-bochs` runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from grade.bochs import Bochs
+from grade.image import Image
+from grade.iso import make
+from grade.plugin import Build
+from grade.walk_x86_64 import CR0_WP, CR4_SMAP, CR4_SMEP, CR4_UMIP, EFER_NXE
+
+pytestmark = [pytest.mark.bochs, pytest.mark.arch("x86_64"), pytest.mark.timeout(600)]
+
+Start = Callable[..., Bochs]
+
+
+@pytest.fixture
+def start(build: Build, tmp_path: Path) -> Iterator[Start]:
+    """A factory: start("words", smp=2) is a guest before its first instruction. Without kaslr: then
+    breakpoints can be set before the kernel has chosen."""
+    with ExitStack() as stack:
+
+        def begin(words: str, smp: int = 2, off: str = "-kaslr") -> Bochs:
+            iso = tmp_path / "rampart.iso"
+            make(build.kernel, build.initrd, f"console=ttyS0 panic=-1 harden={off} -- {words}", iso)
+            return stack.enter_context(Bochs(iso, smp))
+
+        yield begin
+
+
+def test_it_boots_from_an_iso_runs_programs_on_two_cpus_and_switches_off(start: Start) -> None:
+    said = start("/bin/test-threads", off="all").run_to_end()
+    assert "\n2 CPUs, " in said and "exited with 0" in said, said
+
+
+def test_every_cpu_has_the_bits_of_the_defences(start: Start, image: Image) -> None:
+    b = start("/bin/busybox true")
+    b.break_at(image.linked().sym("sys_exit_group"))
+    b.cont()
+    for cpu in range(b.smp):
+        cr0, cr4, efer = (b.param(cpu, name) for name in ("CR0", "CR4", "MSR.EFER"))
+        assert cr0 & CR0_WP and efer & EFER_NXE, f"CPU {cpu}: CR0 {cr0:#x}, EFER {efer:#x}"
+        assert cr4 & (wanted := CR4_SMEP | CR4_SMAP | CR4_UMIP) == wanted, f"CPU {cpu}: CR4 {cr4:#x}"
