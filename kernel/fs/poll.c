@@ -217,6 +217,27 @@ struct select_slot {
 	unsigned want; /* bits 0..2: in, out, ex */
 };
 
+/* Enters a file's state into the sets that ask for it (want: bits 0..2).  In how many it is ready. */
+static long
+select_enter(uint64_t *const out[3], unsigned fd, unsigned want, unsigned mask)
+{
+	long ready = 0;
+
+	for (unsigned k = 0; k < 3; k++) {
+		if ((want & BIT(k)) && (mask & select_mask[k])) {
+			out[k][fd / 64] |= BIT(fd % 64);
+			ready++;
+		}
+	}
+	return ready;
+}
+
+static unsigned
+select_want(const uint64_t *const in[3], unsigned w, unsigned b)
+{
+	return (unsigned)((in[0][w] >> b & 1) | (in[1][w] >> b & 1) << 1 | (in[2][w] >> b & 1) << 2);
+}
+
 static long
 select_scan(struct select_slot *slots, unsigned count, uint64_t *const out[3],
 	    struct poll_table *pt)
@@ -226,12 +247,33 @@ select_scan(struct select_slot *slots, unsigned count, uint64_t *const out[3],
 	for (struct select_slot *s = slots; s < slots + count; s++) {
 		unsigned mask = file_poll(s->use.file, pt);
 
-		for (unsigned k = 0; k < 3; k++) {
-			if ((s->want & BIT(k)) && (mask & select_mask[k])) {
-				out[k][s->fd / 64] |= BIT(s->fd % 64);
-				ready++;
-				pt = NULL;
-			}
+		if (mask)
+			ready += select_enter(out, s->fd, s->want, mask);
+		if (ready)
+			pt = NULL;
+	}
+	return ready;
+}
+
+/* Who does not want to sleep needs no more than one look at each file. */
+static long
+select_now(unsigned words, const uint64_t *const in[3], uint64_t *const out[3])
+{
+	long ready = 0;
+
+	for (unsigned w = 0; w < words; w++) {
+		uint64_t bits = in[0][w] | in[1][w] | in[2][w];
+
+		for (; bits; bits &= bits - 1) {
+			unsigned b = (unsigned)__builtin_ctzll(bits), mask;
+			struct fd_use use = fd_use((int)(w * 64 + b));
+
+			if (!use.file)
+				return -EBADF;
+			mask = file_poll(use.file, NULL);
+			fd_done(use);
+			if (mask)
+				ready += select_enter(out, w * 64 + b, select_want(in, w, b), mask);
 		}
 	}
 	return ready;
@@ -259,6 +301,8 @@ poll_select(unsigned n, const uint64_t *const in[3], uint64_t *const out[3], uin
 	long result;
 	int err = 0;
 
+	if (deadline == 0)
+		return select_now(words, in, out);
 	for (unsigned w = 0; w < words; w++)
 		want += (unsigned)popcount64(in[0][w] | in[1][w] | in[2][w]);
 	if (want > POLL_ON_STACK) {
@@ -279,19 +323,18 @@ poll_select(unsigned n, const uint64_t *const in[3], uint64_t *const out[3], uin
 			s->use = fd_use((int)s->fd);
 			if (!s->use.file)
 				goto out;
-			s->want = (unsigned)((in[0][w] >> b & 1) | (in[1][w] >> b & 1) << 1 |
-					     (in[2][w] >> b & 1) << 2);
+			s->want = select_want(in, w, b);
 			count++;
 		}
 	}
 	poller_init(&p, entries, MAX(want, POLL_ON_STACK));
-	pt = deadline ? &p.pt : NULL;
+	pt = &p.pt;
 	for (;;) {
 		result = select_scan(slots, count, out, pt);
 		pt = NULL;
 		if (result == 0 && p.error)
 			result = p.error;
-		if (result || !deadline || err == -ETIMEDOUT)
+		if (result || err == -ETIMEDOUT)
 			break;
 		if (err) {
 			result = -ERESTARTNOHAND;
