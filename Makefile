@@ -296,14 +296,14 @@ need-lab = $(if $(LAB),,$(error which lab? LAB=NAME, one of: $(LABS)))
 
 lab: ## make the starter of LAB=... in the new directory DEST=...
 	$(need-lab)$(if $(DEST),,$(error where to? DEST=directory))
-	$(Q)$(PYTHON) -m grade.lab lab '$(LAB)' '$(DEST)'
+	$(Q)$(PYTHON) -m grade.lab lab --arch $(ARCH) '$(LAB)' '$(DEST)'
 
 grade: ## grade LAB=... as it stands here or in FROM=dir; SEED=... repeats a grade exactly
 	$(need-lab)
-	$(Q)$(PYTHON) -m grade.lab grade '$(LAB)' --from '$(FROM)' $(if $(SEED),--seed '$(SEED)')
+	$(Q)$(PYTHON) -m grade.lab grade --arch $(ARCH) '$(LAB)' --from '$(FROM)' $(if $(SEED),--seed '$(SEED)')
 
 check-labs: build ## prove the labs themselves (LAB=... for one): starter, solutions, mutants
-	$(Q)$(PYTHON) -m grade.lab check $(LAB)
+	$(Q)$(PYTHON) -m grade.lab check --arch $(ARCH) $(LAB)
 
 # Each header compiles alone, so that an include never depends on the one before it.
 # (machine.h is the second half of arch/arch.h and is included by nothing else; asm.h is assembly.)

@@ -76,6 +76,16 @@ class X86Exception:
         return self.vector == 14 and bool(self.error & 1)
 
     @property
+    def in_kernel(self) -> bool:
+        """It interrupted the kernel."""
+        return self.cpl == 0
+
+    @property
+    def ip(self) -> int:
+        """The instruction that it interrupted."""
+        return self.rip
+
+    @property
     def long_mode(self) -> bool:
         """Taken in long mode (false for the firmware's)."""
         return bool(self.regs.get("EFER", 0) & 0x400)
@@ -118,6 +128,21 @@ class ArmException:
     def address(self) -> int | None:
         """The faulting address, if there is one."""
         return self.far
+
+    @property
+    def name(self) -> str:
+        """QEMU's name, for example "Data Abort"."""
+        return self.kind
+
+    @property
+    def in_kernel(self) -> bool:
+        """It interrupted the kernel."""
+        return self.from_el == 1
+
+    @property
+    def ip(self) -> int:
+        """The instruction that it interrupted, or that comes next."""
+        return self.elr or 0
 
     @property
     def fetch(self) -> bool:

@@ -28,7 +28,7 @@ from grade.labs.sandbox import SandboxError, choose
 from grade.labs.spec import SpecError, all_labs, lab_named, reading_lines
 from grade.labs.tree import TreeError, make_starter
 from grade.labs.workshop import SubmissionError, Workshop, WorkshopError
-from grade.qemu import QemuError
+from grade.qemu import ARCHES, QemuError
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_SEED = 1
@@ -36,20 +36,22 @@ DEFAULT_SEED = 1
 
 def do_lab(args: argparse.Namespace) -> int:
     """Writes a starter."""
-    lab = lab_named(ROOT, args.lab)
+    lab = lab_named(ROOT, args.lab, args.arch)
     dest = Path(args.dest).absolute()
     make_starter(ROOT, lab, dest)
     with Workshop(ROOT, lab, choose(trust=True)) as workshop:
         give_diagnosis(ROOT, workshop, dest)
         start = workshop.build({name: (dest / name).read_bytes() for name in lab.editable})
         workshop.give_base(start, dest)
-    print(f"{lab.title}: {args.dest}\nread handouts/{lab.folder.name}.md there; then: make -C {args.dest} grade")
+        workshop.give_busybox(dest)
+    again = "" if args.arch == "x86_64" else f" ARCH={args.arch}"
+    print(f"{lab.title}: {args.dest}\nread handouts/{lab.folder.name}.md there; then: make -C {args.dest} grade{again}")
     return 0
 
 
 def do_grade(args: argparse.Namespace) -> int:
     """Grades one submission."""
-    lab = lab_named(ROOT, args.lab)
+    lab = lab_named(ROOT, args.lab, args.arch)
     source = Path(args.source).resolve() if args.source else ROOT
     if not source.is_dir():
         print(f"lab: {args.source}: no such directory", file=sys.stderr)
@@ -61,7 +63,7 @@ def do_grade(args: argparse.Namespace) -> int:
         except SubmissionError as error:
             submission = error
         data = report.as_dict(grade(workshop, submission, args.seed))
-    out = Path(args.out) if args.out else ROOT / "build" / "grade" / lab.name
+    out = Path(args.out) if args.out else ROOT / "build" / "grade" / lab.name / lab.arch
     report.write(data, out)
     print(report.terminal(data), end="")
     return 0
@@ -69,7 +71,7 @@ def do_grade(args: argparse.Namespace) -> int:
 
 def do_check(args: argparse.Namespace) -> int:
     """Proves labs."""
-    labs = [lab_named(ROOT, name) for name in args.labs] if args.labs else all_labs(ROOT)
+    labs = [lab_named(ROOT, name, args.arch) for name in args.labs] if args.labs else all_labs(ROOT, args.arch)
     good = True
     for lab in labs:
         good = prove(ROOT, lab, choose(trust=True), args.seed, args.only) and good
@@ -78,7 +80,7 @@ def do_check(args: argparse.Namespace) -> int:
 
 def do_show(args: argparse.Namespace) -> int:
     """Says what a lab asks."""
-    lab = lab_named(ROOT, args.lab)
+    lab = lab_named(ROOT, args.lab, args.arch)
     print(f"{lab.title} ({lab.folder.name}), {lab.hours:g} hours (estimated)\n\nto edit:")
     print("".join(f"  {name}\n" for name in lab.editable))
     lines = reading_lines(lab, ROOT)
@@ -99,6 +101,7 @@ def parser() -> argparse.ArgumentParser:
         p = verbs.add_parser(name)
         p.set_defaults(run=run)
         p.add_argument("--seed", type=int, default=DEFAULT_SEED, help=f"default {DEFAULT_SEED}")
+        p.add_argument("--arch", default="x86_64", choices=sorted(ARCHES), help="default x86_64")
         if lab:
             p.add_argument("lab")
         return p

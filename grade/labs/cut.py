@@ -5,8 +5,9 @@ and `}` alone ends it. Assembly has FUNC(name) and END(name). A definition inclu
 
 A `cut` file has lines `PATH: NAME NAME ...`, where a NAME is
     kstack_alloc    a function, in .S files a FUNC
+    macro=enter     a #define; in .S files what stands between .macro enter and .endm
     struct=slot     a structure, union or enumeration (struct=, union=, enum=)
-    var=nmapped     a variable at file level; macro=SLOTS is a #define
+    var=nmapped     a variable at file level
     @head           the comment that opens the file
     *               the whole file
 and `#` begins a comment. Replacements stand in stubs.c and stubs.S, in sections that begin with a line
@@ -72,7 +73,9 @@ def find(text: str, item: Item) -> Span:
         if match is None:
             raise CutError(f"{item.path}: does not begin with a comment")
         return Span(0, match.end())
-    if item.path.endswith(".S"):
+    if item.path.endswith(".S") and name.startswith("macro="):
+        pattern = rf"^\.macro {re.escape(name[6:])}\b[^\n]*\n.*?^\.endm\n"
+    elif item.path.endswith(".S"):
         pattern = rf"^FUNC\({re.escape(name)}\)\n.*?^END\({re.escape(name)}\)\n"
     elif "=" in name:
         pattern = _declaration(item, *name.split("=", 1))

@@ -18,8 +18,9 @@ from types import ModuleType
 from typing import Any
 
 from grade import moments
+from grade.cpus import CPUS
 from grade.deadline import DeadlineError
-from grade.exclog import X86Exception
+from grade.exclog import TripleFault
 from grade.gdbstub import GdbClosed, GdbError
 from grade.image import Image, ImageError
 from grade.labs.spec import Lab
@@ -98,7 +99,7 @@ class Guest:
                     return At(stop.cpu, extra=True)
                 if pc == here:
                     self._cpu = stop.cpu
-                    reached = m.gdb.reg(stop.cpu, "rdi")
+                    reached = m.gdb.reg(stop.cpu, CPUS[m.arch.name].argument)
                     if reached != which:
                         raise Ended(f"the program came to checkpoint {reached} and not to {which}")
                     return At(stop.cpu)
@@ -131,10 +132,10 @@ class Guest:
 
     def _last_words(self, what: str) -> str:
         """What is known of a guest that is lost, in words that do not depend on the host's clock."""
-        records = [r for r in self.machine.exclog.last(50) if isinstance(r, X86Exception) and r.is_fault
-                   and r.cpl == 0]
+        records = [r for r in self.machine.exclog.last(50) if not isinstance(r, TripleFault) and r.is_fault
+                   and r.in_kernel]
         if records:
-            what += f"; last exception: {records[-1].name} at {self.image.where(records[-1].rip)}"
+            what += f"; last exception: {records[-1].name} at {self.image.where(records[-1].ip)}"
         lines = [line for line in self.machine.tail(60) if line.startswith(("panic", "oops"))]
         return what + (f'; it says "{lines[0]}"' if lines else "")
 

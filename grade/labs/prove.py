@@ -21,6 +21,7 @@ from grade.labs.sandbox import Sandbox
 from grade.labs.spec import READING_MAX, Lab, SpecError, reading_lines
 from grade.labs.workshop import Built, SubmissionError, Workshop
 from grade.qemu import ARCHES, Machine
+from grade.spaces import Kernel
 
 MUTANTS_AT_LEAST = 5
 ATTACK_SECONDS = 60
@@ -59,12 +60,12 @@ def apply_patch(base: Files, patch: Path, scratch: Path) -> Files:
 def give_diagnosis(root: Path, workshop: Workshop, dest: Path) -> None:
     """Builds the mutant called diagnose into a starter: the kernel and its symbols, no source."""
     lab = workshop.lab
-    patch = lab.folder / "mutants" / "diagnose.patch"
+    patch = lab.folder / "mutants" / lab.arch / "diagnose.patch"
     if not patch.is_file():
         return
     files = {name: (root / name).read_bytes() for name in lab.editable}
     built = workshop.build(apply_patch(files, patch, workshop.scratch), "diagnose")
-    out = dest / "labs" / lab.folder.name / "diagnose"
+    out = dest / "labs" / lab.folder.name / "diagnose" / lab.arch
     out.mkdir(parents=True)
     shutil.copyfile(built.kernel, out / "rampart")
     shutil.copyfile(built.symbols, out / "rampart.sym")
@@ -85,7 +86,7 @@ def named_checks(patch: Path, lab: Lab) -> list[str]:
 
 def variants(root: Path, lab: Lab, scratch: Path) -> list[tuple[str, Files, Callable[[Grade], Proof]]]:
     """Every submission to grade, with its judge."""
-    items = parse_cut((lab.folder / "cut").read_text())
+    items = [i for i in parse_cut((lab.folder / "cut").read_text()) if i.path in lab.editable]
     stubs = read_stubs(lab.folder)
     solution = {name: (root / name).read_bytes() for name in lab.editable}
 
@@ -122,10 +123,10 @@ def variants(root: Path, lab: Lab, scratch: Path) -> list[tuple[str, Files, Call
     other = dict(solution)
     for path in sorted(p for p in alt.rglob("*") if p.is_file() and p.suffix != ".patch"):
         other[str(path.relative_to(alt))] = path.read_bytes()
-    for path in sorted(alt.glob("*.patch")):
+    for path in tree.patches(alt, lab.arch):
         other = apply_patch(other, path, scratch)
     out.append(("other solution", other, full("other solution")))
-    mutants = sorted((lab.folder / "mutants").glob("*.patch"))
+    mutants = tree.patches(lab.folder / "mutants", lab.arch)
     if len(mutants) < MUTANTS_AT_LEAST:
         raise SpecError(f"{lab.folder.name}: {len(mutants)} mutants; at least {MUTANTS_AT_LEAST} are wanted")
     for path in mutants:
@@ -148,7 +149,7 @@ def attack(workshop: Workshop, files: Files, label: str) -> bool:
     process), seen by a breakpoint. False: its process died, and the machine then powered off."""
     built: Built = workshop.build(files, label)
     program = Image(workshop.base / "build" / workshop.arch / "user" / "attack")
-    kernel = Image(built.symbols)
+    symbols = Image(built.symbols, slide=None)
     line = f"console={ARCHES[workshop.arch].console} quiet panic=0 -- /bin/attack {workshop.lab.attack}"
     try:
         with Machine(built.kernel, built.initrd, line, arch=workshop.arch, smp=2, mem=128, paused=True, keep=True,
@@ -162,14 +163,13 @@ def attack(workshop: Workshop, files: Files, label: str) -> bool:
                     if m.shutdown_reason() != "guest-shutdown":
                         raise DeadlineError("the machine did not survive the attack")
                     return False
-                thread = int.from_bytes(m.gdb.read(kernel.sym("cpus") + stop.cpu * kernel.sizeof("struct cpu")
-                                                   + kernel.offsetof("struct cpu", "thread"), 8, stop.cpu), "little")
-                name = m.gdb.read(thread + kernel.offsetof("struct thread", "name"), 7, stop.cpu)
-                if name == b"attack\0":     # another program may have code at this address
-                    return True
+                kernel = Kernel(m, symbols)
+                thread = kernel.current(stop.cpu)
+                if kernel.text(thread + symbols.offsetof("struct thread", "name"), 16) == "attack":
+                    return True         # another program may have code at this address
     finally:
         program.close()
-        kernel.close()
+        symbols.close()
         workshop.discard(built)
 
 
@@ -181,7 +181,7 @@ def still(root: Path, lab: Lab, workshop: Workshop) -> list[Proof]:
     back = restore(starter, root, items)
     wrong = [path for path, text in back.items() if text.encode() != (root / path).read_bytes()]
     out.append(Proof("cut, then restore", "byte-identical", not wrong, ", ".join(wrong) or "identical"))
-    outside = sorted({item.path for item in items} - set(lab.editable))
+    outside = sorted({item.path for item in items} - set(lab.everywhere))
     out.append(Proof("what is cut may be edited", "all of it", not outside, ", ".join(outside) or "all of it"))
     dest = workshop.scratch / "starter-check"
     tree.make_starter(root, lab, dest)

@@ -36,11 +36,12 @@ class Lab:
     title: str
     hours: float
     requires: tuple[str, ...]
-    arch: tuple[str, ...]
-    editable: tuple[str, ...]
+    editable: tuple[str, ...]       # on the architecture that it was loaded for ...
     attack: str
     reading: tuple[str, ...]
     userland: tuple[str, ...]       # programs of user/ that its boots need, beside init and busybox
+    arch: str                       # ... which is this one
+    everywhere: tuple[str, ...]     # editable on any architecture
     gates: dict[str, str] = field(default_factory=dict)
     checks: tuple[CheckSpec, ...] = ()
 
@@ -65,8 +66,9 @@ def _strings(table: dict[str, Any], key: str, where: Path) -> tuple[str, ...]:
     return tuple(value)
 
 
-def load(folder: Path) -> Lab:
-    """Reads and checks folder/lab.toml. SpecError says what is wrong with it."""
+def load(folder: Path, arch: str = "x86_64") -> Lab:
+    """Reads and checks folder/lab.toml, for one architecture: what all have in common, and its own table's
+    files. SpecError says what is wrong with it."""
     where = folder / "lab.toml"
     try:
         table = tomllib.loads(where.read_text())
@@ -81,10 +83,16 @@ def load(folder: Path) -> Lab:
         checks.append(CheckSpec(_get(entry, "name", str, where), _get(entry, "points", int, where),
                                 _get(entry, "title", str, where)))
     gates = _get(table, "gate", dict, where)
+    own = {name: _get(_get(table, "arch", dict, where), name, dict, where) for name in table.get("arch", {})}
+    if arch not in own:
+        raise SpecError(f"{where}: this lab is not there for {arch}, but for {', '.join(own) or 'nothing'}")
+    common = _strings(table, "editable", where)
     lab = Lab(folder, _get(table, "name", str, where), _get(table, "title", str, where),
               float(_get(table, "hours", (int, float), where)), _strings(table, "requires", where),
-              _strings(table, "arch", where), _strings(table, "editable", where), _get(table, "attack", str, where),
-              _strings(table, "reading", where), _strings(table, "userland", where),
+              common + _strings(own[arch], "editable", where), _get(table, "attack", str, where),
+              _strings(table, "reading", where) + _strings(own[arch], "reading", where),
+              _strings(table, "userland", where), arch,
+              common + tuple(f for t in own.values() for f in _strings(t, "editable", where)),
               {str(k): str(v) for k, v in gates.items()}, tuple(checks))
     names = [c.name for c in lab.checks] + list(lab.gates)
     if len(set(names)) != len(names):
@@ -93,24 +101,24 @@ def load(folder: Path) -> Lab:
         share = 100 * check.points / max(1, lab.points)
         if not LEAST_OF_ALL <= share <= MOST_OF_ALL:
             raise SpecError(f"{where}: {check.name} is worth {share:.0f} % ({LEAST_OF_ALL} to {MOST_OF_ALL} allowed)")
-    for path in lab.editable:
+    for path in lab.everywhere:
         if Path(path).is_absolute() or ".." in Path(path).parts:
             raise SpecError(f"{where}: editable {path!r} leaves the tree")
     return lab
 
 
-def all_labs(root: Path) -> list[Lab]:
+def all_labs(root: Path, arch: str = "x86_64") -> list[Lab]:
     """Every lab of the tree, by number."""
-    return [load(toml.parent) for toml in sorted((root / "labs").glob("*/lab.toml"))]
+    return [load(toml.parent, arch) for toml in sorted((root / "labs").glob("*/lab.toml"))]
 
 
-def lab_named(root: Path, name: str) -> Lab:
+def lab_named(root: Path, name: str, arch: str = "x86_64") -> Lab:
     """A lab by its name, its folder's name, or its number."""
     folders = sorted(toml.parent for toml in (root / "labs").glob("*/lab.toml"))
     for folder in folders:
         number, _, rest = folder.name.partition("-")
         if name in (folder.name, rest, number):
-            return load(folder)
+            return load(folder, arch)
     known = ", ".join(f.name for f in folders) or "none"
     raise SpecError(f"no lab {name!r} here; there are: {known}")
 

@@ -62,6 +62,11 @@ def is_private(name: str, lab: Lab) -> bool:
     return parts[1] != lab.folder.name or parts[2] in PRIVATE
 
 
+def patches(folder: Path, arch: str) -> list[Path]:
+    """A folder's patches for one architecture: those of shared code, then its own."""
+    return sorted(folder.glob("*.patch")) + sorted((folder / arch).glob("*.patch"))
+
+
 def starter_files(root: Path, lab: Lab) -> dict[str, str]:
     """The files that the lab's cut changes, with their new text."""
     where = lab.folder / "cut"
@@ -81,7 +86,7 @@ def make_starter(root: Path, lab: Lab, dest: Path) -> None:
     for name, text in changed.items():
         (dest / name).write_text(text)
     (dest / ".lab").write_text(f"{lab.name}\n")
-    copy(dest, dest / ORIGIN, list(lab.editable))
+    copy(dest, dest / ORIGIN, list(lab.everywhere))
     notes = lab.folder / "starter-notes" / NOTES
     if notes.is_file():
         shutil.copyfile(notes, dest / NOTES)

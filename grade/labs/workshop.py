@@ -7,6 +7,7 @@ with the student's files on top: make compiles those alone. Nothing that a submi
 from __future__ import annotations
 
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -14,6 +15,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from grade import fetch_busybox
+from grade.debian import FetchError
 from grade.initrd import build as build_initrd
 from grade.labs import tree
 from grade.labs.sandbox import Sandbox
@@ -54,8 +57,10 @@ class Built:
 class Workshop:
     """Builds submissions to one lab. A context manager: its scratch directories end with it."""
 
-    def __init__(self, root: Path, lab: Lab, sandbox: Sandbox, arch: str = "x86_64") -> None:
-        self.root, self.lab, self.sandbox, self.arch = root, lab, sandbox, arch
+    def __init__(self, root: Path, lab: Lab, sandbox: Sandbox) -> None:
+        self.root, self.lab, self.sandbox, self.arch = root, lab, sandbox, lab.arch
+        cross = "" if self.arch == platform.machine() else f"{self.arch}-linux-gnu-"
+        self.cc, self.strip = f"{cross}gcc", f"{cross}strip"
 
     def __enter__(self) -> Workshop:
         self._scratch = Path(tempfile.mkdtemp(prefix="rampart-lab-"))
@@ -84,7 +89,7 @@ class Workshop:
             done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
             return (done.stdout.splitlines() or ["?"])[0]
 
-        return f"{first('gcc', '--version')}; {first(f'qemu-system-{self.arch}', '--version')}"
+        return f"{first(self.cc, '--version')}; {first(f'qemu-system-{self.arch}', '--version')}"
 
     # ---- the base -------------------------------------------------------------------------------------
 
@@ -94,8 +99,8 @@ class Workshop:
         names = [n for n in tree.files(self.root) if n.startswith(("arch/", "kernel/", "user/", programs))
                  or n in ("Makefile", "grade/__init__.py", "grade/initrd.py", "grade/ksyms.py")]
         # The editable files do not change what the base is: each submission brings its own.
-        key = tree.digest(self.root, [n for n in names if n not in self.lab.editable])
-        self.base_name = f"build/labs/base-{self.lab.name}/{key[:16]}-{self.sandbox.level.split()[0]}"
+        key = tree.digest(self.root, [n for n in names if n not in self.lab.everywhere])
+        self.base_name = f"build/labs/base-{self.lab.name}-{self.arch}/{key[:16]}-{self.sandbox.level.split()[0]}"
         base = self.root / self.base_name
         cache = base.parent
         if (base / "complete").is_file():
@@ -126,17 +131,21 @@ class Workshop:
         sources = sorted((work / "labs" / self.lab.folder.name / "programs").glob("*.c"))
         for source in sources:
             target = f"{where}/build/lab/{source.stem}"
-            status, text = self.sandbox.run(["gcc", *PROGRAM_FLAGS, "-o", target,
+            status, text = self.sandbox.run([self.cc, *PROGRAM_FLAGS, "-o", target,
                                              f"{where}/{source.relative_to(work)}"], work, BUILD_SECONDS)
             if status != 0:
                 raise WorkshopError(f"{source.name}: {text.strip()}")
         user = work / "build" / self.arch / "user"
         programs = [*(user / name for name in ("init", *self.lab.userland)), *sorted(out.iterdir())]
-        busybox = next((Path(p) for p in ("/bin/busybox", "/usr/bin/busybox", "/usr/sbin/busybox")
-                        if Path(p).is_file()), None)
-        if busybox is None:
+        here = next((Path(p) for p in ("/bin/busybox", "/usr/bin/busybox", "/usr/sbin/busybox")
+                     if Path(p).is_file()), None)
+        if here is None:
             raise WorkshopError("no busybox on this machine: run ./setup")
-        archive = build_initrd(busybox, programs, [], work / "user" / "etc", "strip")
+        try:
+            busybox = here if self.arch == platform.machine() else fetch_busybox.fetch(self.arch)
+        except FetchError as error:
+            raise WorkshopError(f"no busybox for {self.arch}: {error}") from error
+        archive = build_initrd(busybox, programs, [], work / "user" / "etc", self.strip, here)
         (out / "initrd.cpio").write_bytes(archive.pack())
 
     @staticmethod
@@ -198,6 +207,13 @@ class Workshop:
         base.mkdir(parents=True)
         self._copy(built.folder, base / "tree")
         (base / "complete").touch()
+
+    def give_busybox(self, dest: Path) -> None:
+        """Leaves a fetched busybox to another tree, which may have no network."""
+        if self.arch != platform.machine():
+            folder = dest / "build" / self.arch
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(fetch_busybox.fetch(self.arch), folder / "busybox")
 
     def discard(self, built: Built) -> None:
         """Gives a submission's scratch directory back."""

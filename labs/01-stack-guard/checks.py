@@ -10,9 +10,10 @@ import contextlib
 import re
 import string
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
-from grade.exclog import TripleFault, X86Exception
+from grade.exclog import ArmException, Record, TripleFault, X86Exception
 from grade.labs.grading import Ended, Guest, Run
 from grade.spaces import Kernel
 from grade.walk import Space
@@ -85,10 +86,27 @@ def judge_guards(run: Run, name: str, k: Kernel) -> None:
               look="kstack_alloc() in kernel/harden/stack_guard.c; `rp-pt ADDR` in `make gdb` explains a page")
 
 
-# ---- descriptor tables --------------------------------------------------------------------------------------
+# ---- how a processor comes to an emergency stack ------------------------------------------------------------
 
 
-def table_base(guest: Guest, cpu: int, name: str) -> int:
+@dataclass(frozen=True)
+class Way:
+    """One architecture's way from the guard to the emergency stack, and how it is seen."""
+
+    fault: str                                              # what the overflow is recorded as
+    address_of: Callable[[Record], int | None]              # of such a record: the address; None for other records
+    handler: Callable[[Guest, Kernel, int], int]            # where that stack must be in use
+    top: Callable[[Guest, Kernel, int], int | None]         # where it begins on a CPU; None if there is none
+    wrong: Callable[[Guest, Kernel, int], str | None]       # what else would be a mistake, in words
+    address: str                                            # the register that holds the address
+    sp: str
+    emergency_expected: str
+    emergency_look: str
+    overflow_expected: str
+    overflow_look: str
+
+
+def _table_base(guest: Guest, cpu: int, name: str) -> int:
     """The base of a CPU's IDT or TR, from QEMU."""
     text = guest.machine.qmp.hmp("info registers", cpu=cpu)
     match = re.search(rf"^{name}\s*=\s*(?:[0-9a-f]{{4}} )?\s*([0-9a-f]{{16}})", text, re.MULTILINE)
@@ -97,34 +115,77 @@ def table_base(guest: Guest, cpu: int, name: str) -> int:
     return int(match[1], 16)
 
 
-def gate(guest: Guest, k: Kernel, cpu: int, vector: int) -> tuple[int, int]:
+def _gate(guest: Guest, k: Kernel, cpu: int, vector: int) -> tuple[int, int]:
     """(entry address, IST number) of one IDT gate of a CPU (SDM 3A 6.14.1)."""
-    low, _, ist, kind, mid, high = struct.unpack("<HHBBHI", k.read(table_base(guest, cpu, "IDT") + 16 * vector, 12))
+    low, _, ist, kind, mid, high = struct.unpack("<HHBBHI", k.read(_table_base(guest, cpu, "IDT") + 16 * vector, 12))
     if not kind & 0x80:
         raise Ended(f"CPU {cpu}: the gate of vector {vector} is not present")
     return low | mid << 16 | high << 32, ist & 7
 
 
-def emergency_top(guest: Guest, k: Kernel, cpu: int) -> int | None:
+def _ist_top(guest: Guest, k: Kernel, cpu: int) -> int | None:
     """Where #DF's stack begins on a CPU, or None if it uses none of its own (SDM 3A 6.14.5)."""
-    ist = gate(guest, k, cpu, VEC_DF)[1]
-    if ist == 0:
-        return None
-    return k.u64(table_base(guest, cpu, "TR") + 36 + 8 * (ist - 1))
+    ist = _gate(guest, k, cpu, VEC_DF)[1]
+    return k.u64(_table_base(guest, cpu, "TR") + 36 + 8 * (ist - 1)) or None if ist else None
+
+
+def _double_fault(r: Record) -> int | None:
+    return r.regs.get("CR2", 0) if isinstance(r, X86Exception) and r.vector == VEC_DF else None
+
+
+def _overflow_top(guest: Guest, k: Kernel, cpu: int) -> int | None:
+    """What entry code moves SP to; the stack that the machine started on is nobody's own."""
+    top = k.member(k.image.sym("cpus") + cpu * k.image.sizeof("struct cpu"), "struct cpu", "overflow_sp")
+    return None if top == k.image.sym("boot_stack_top") else top or None
+
+
+def _kernel_abort(r: Record) -> int | None:
+    kernels = isinstance(r, ArmException) and r.data and r.from_el == 1 and (r.far or 0) >> 63
+    return r.far if kernels else None
+
+
+WAYS = {
+    "x86_64": Way(
+        "double fault", _double_fault, lambda guest, k, cpu: _gate(guest, k, cpu, VEC_DF)[0], _ist_top,
+        lambda guest, k, cpu: f"CPU {cpu} takes page faults on an IST stack: a second one inside the first would "
+        "overwrite its frame" if _gate(guest, k, cpu, VEC_PF)[1] else None, "cr2", "rsp",
+        "gate 8 of the IDT names an IST entry; each CPU's TSS has a stack of its own there, with an unmapped page "
+        "below; #PF stays on the thread's stack",
+        "ist_of() and x86_cpu_stacks() in arch/x86_64/trap.c; SDM 3A 6.14.5",
+        "one #DF (v=08) whose CR2 lies in the page below the victim's stack, on its emergency stack; its process dies "
+        "of a signal; the others go on",
+        "x86_double_fault() and double_fault_entry: does the CPU get there, on which stack, and what then?"),
+    # No gate tells the processor where to go, so the stack is looked at where the report begins.
+    "aarch64": Way(
+        "data abort in a guard", _kernel_abort, lambda guest, k, cpu: guest.image.sym("oops"), _overflow_top,
+        lambda guest, k, cpu: None, "FAR_EL1", "sp",
+        "overflow_sp of each CPU is the top of a stack of its own, with an unmapped page below",
+        "a64_cpu_stacks() in arch/aarch64/trap.c",
+        "one data abort from EL1 whose FAR lies in the page below the victim's stack; oops() is called on the emergency "
+        "stack of the same CPU; the process dies of a signal; the others go on",
+        "kernel_vector and overflow in arch/aarch64/entry.S: is SP looked at before anything is stored, and where "
+        "does it go?"),
+}
+
+
+def way(run: Run) -> Way:
+    """That of the architecture that is graded."""
+    return WAYS[run.lab.arch]
 
 
 def judge_emergency(run: Run, guest: Guest, k: Kernel) -> None:
     """Decides the check of emergency stacks."""
+    w = way(run)
     wrong: list[str] = []
     ranges: dict[int, tuple[int, int]] = {}
     spaces = k.spaces()
     for cpu in guest.machine.gdb.cpus():
-        if gate(guest, k, cpu, VEC_PF)[1]:
-            wrong.append(f"CPU {cpu} takes page faults on an IST stack: a second one inside the first would "
-                         "overwrite its frame")
-        top = emergency_top(guest, k, cpu)
-        if not top:
-            wrong.append(f"CPU {cpu} has no stack of its own for #DF (IST {'0' if top is None else 'entry is 0'})")
+        mistake = w.wrong(guest, k, cpu)
+        if mistake:
+            wrong.append(mistake)
+        top = w.top(guest, k, cpu)
+        if top is None:
+            wrong.append(f"CPU {cpu} has no emergency stack of its own")
             continue
         for space in spaces:
             low = top
@@ -132,10 +193,10 @@ def judge_emergency(run: Run, guest: Guest, k: Kernel) -> None:
                     and m.writable and not m.user and not m.executable:
                 low -= PAGE
             if low == top:
-                wrong.append(f"CPU {cpu}: below the top of its #DF stack ({top:#x}) is no writable kernel page in "
+                wrong.append(f"CPU {cpu}: below the top of its emergency stack ({top:#x}) is no writable kernel page in "
                              f"{space.name}")
             elif low <= top - EMERGENCY_MAX or space.covers(low - 1) is not None:
-                wrong.append(f"CPU {cpu}: its #DF stack (top {top:#x}) does not end in an unmapped page: "
+                wrong.append(f"CPU {cpu}: its emergency stack (top {top:#x}) does not end in an unmapped page: "
                              f"{around(space, low)}")
             else:
                 ranges[cpu] = (low, top)
@@ -145,12 +206,10 @@ def judge_emergency(run: Run, guest: Guest, k: Kernel) -> None:
     for cpu, (low, top) in ranges.items():
         shared = [f"CPU {c}'s" for c, r in ranges.items() if c < cpu and r[0] < top and low < r[1]]
         shared += [f"that of {owner}" for owner, r in others.items() if r[0] < top and low < r[1]]
-        wrong += [f"the #DF stack of CPU {cpu} ({low:#x}) is also {s}" for s in shared[:1]]
+        wrong += [f"the emergency stack of CPU {cpu} ({low:#x}) is also {s}" for s in shared[:1]]
     run.check("emergency-stacks", not wrong, seen=wrong[0] if wrong else "; ".join(
         f"CPU {cpu}: {low:#x}-{top:#x}" for cpu, (low, top) in sorted(ranges.items())),
-        expected="gate 8 of the IDT names an IST entry; each CPU's TSS has a stack of its own there, with an unmapped "
-                 "page below; #PF stays on the thread's stack",
-        look="ist_of() and x86_cpu_stacks() in arch/x86_64/trap.c; SDM 3A 6.14.5")
+        expected=w.emergency_expected, look=w.emergency_look)
 
 
 # ---- overflows ----------------------------------------------------------------------------------------------
@@ -162,18 +221,18 @@ def sleepers(k: Kernel, but: int) -> dict[str, bytes]:
     return {f"thread {t.tid}": k.read(t.kstack, KSTACK) for t in ours[1:]}
 
 
-def double_faults(records: Iterable[object]) -> list[X86Exception]:
-    """The double faults among exception records."""
-    return [r for r in records if isinstance(r, X86Exception) and r.vector == VEC_DF]
+def overflows(run: Run, records: list[Record]) -> list[int]:
+    """The addresses of the overflows among exception records."""
+    addresses = (way(run).address_of(r) for r in records)
+    return [a for a in addresses if a is not None]
 
 
 def overflow(run: Run, guest: Guest, cpu: int, name: str) -> None:
     """From before the victim's overflow until the others have answered: decides overflow-on-cpuN, and on CPU 0
     the report and the neighbours."""
     check = f"overflow-on-cpu{cpu}"
-    expected = "one #DF (v=08) whose CR2 lies in the page below the victim's stack, on its emergency stack; its " \
-               "process dies of a signal; the others go on"
-    look = "x86_double_fault() and double_fault_entry: does the CPU get there, on which stack, and what then?"
+    w = way(run)
+    expected, look = w.overflow_expected, w.overflow_look
     at = guest.run_to(AT_BEFORE)
     m = guest.machine
     k = Kernel(m, run.image)
@@ -183,15 +242,15 @@ def overflow(run: Run, guest: Guest, cpu: int, name: str) -> None:
     if at.cpu != cpu:
         raise Ended(f"the victim runs on CPU {at.cpu} and not on CPU {cpu}: sched_setaffinity is broken")
     before = sleepers(k, low)
-    entry = gate(guest, k, cpu, VEC_DF)[0]
+    entry = w.handler(guest, k, cpu)
     mark = m.log_exceptions()
     guard = f"{low - PAGE:#x}-{low - 1:#x}"
-    cr2 = sp = None
+    address = sp = None
     try:
         stop = guest.run_to(AT_AFTER, extra=entry)
         if stop.extra:
-            cr2, sp = m.gdb.reg(stop.cpu, "cr2"), m.gdb.reg(stop.cpu, "rsp")
-            top = emergency_top(guest, k, stop.cpu)
+            address, sp = m.gdb.reg(stop.cpu, w.address), m.gdb.reg(stop.cpu, w.sp)
+            top = w.top(guest, k, stop.cpu)
             guest.run_to(AT_AFTER)
         else:
             top = None
@@ -205,7 +264,7 @@ def overflow(run: Run, guest: Guest, cpu: int, name: str) -> None:
             m.log_exceptions(False)
     k = Kernel(m, run.image)
     status = guest.result(R_STATUS)
-    faults = double_faults(m.exclog.since(mark))
+    faults = overflows(run, m.exclog.since(mark))
     after = sleepers(k, low)
     problems = []
     lost: Ended | None = None
@@ -216,28 +275,27 @@ def overflow(run: Run, guest: Guest, cpu: int, name: str) -> None:
     except Ended as error:      # the others run on what is left of their stacks
         lost = error
     if not faults:
-        problems.append("no double fault was raised" + ("; the system call returned as if nothing had happened"
+        problems.append(f"no {w.fault} was raised" + ("; the system call returned as if nothing had happened"
                                                        if status == NOT_KILLED else ""))
     elif len(faults) > 1:
-        problems.append(f"{len(faults)} double faults")
+        problems.append(f"{len(faults)} times a {w.fault}")
     else:
-        logged = faults[0].regs.get("CR2", 0)
-        if not low - PAGE <= logged < low or logged != cr2:
-            problems.append(f"the double fault came from {logged:#x}, outside the guard page {guard}")
+        if not low - PAGE <= faults[0] < low or faults[0] != address:
+            problems.append(f"the {w.fault} came from {faults[0]:#x}, outside the guard page {guard}")
         if top is None or sp is None or not top - EMERGENCY_MAX < sp < top:
-            problems.append(f"the handler began with RSP {sp or 0:#x}, not on the emergency stack")
+            problems.append(f"the handler began with {w.sp.upper()} {sp or 0:#x}, not on the emergency stack")
     if not 1000 < status < 1065:
         problems.append(f"the victim was not killed (it ended with {status})")
     if lost:
         problems.append(f"when the other processes went on: {lost}")
     elif alive != SLEEPERS:
         problems.append(f"{alive} of {SLEEPERS} other processes still answer")
-    run.check(check, not problems, "; ".join(problems) or f"#DF with CR2 {cr2 or 0:#x} in the guard {guard} on CPU "
+    run.check(check, not problems, "; ".join(problems) or f"{w.fault} at {address or 0:#x} in the guard {guard} on CPU "
               f"{cpu}, handler on the emergency stack; victim killed by signal {status - 1000}, {alive} others "
               "answered", expected, look)
     if cpu == 0:
         judge_neighbours(run, before, after, bool(faults) and not problems)
-        judge_report(run, guest, tid, name, cr2 if faults and cr2 and low - PAGE <= cr2 < low else None)
+        judge_report(run, guest, tid, name, address if faults and address and low - PAGE <= address < low else None)
     if lost:
         raise lost
 
@@ -257,18 +315,18 @@ def judge_neighbours(run: Run, before: dict[str, bytes], after: dict[str, bytes]
               "that is caught", "what lies below the victim's stack in kernel_pt? `rp-pt ADDR`")
 
 
-def judge_report(run: Run, guest: Guest, tid: int, name: str, cr2: int | None) -> None:
+def judge_report(run: Run, guest: Guest, tid: int, name: str, address: int | None) -> None:
     """Decides report-names-the-thread: what the line says must be what we saw ourselves."""
-    wanted = [r"stack-guard", rf"\b{tid}\b", re.escape(name), rf"{cr2:016x}" if cr2 else "nothing"]
+    wanted = [r"stack-guard", rf"\b{tid}\b", re.escape(name), rf"{address:016x}" if address else "nothing"]
     expected = f'one console line with "stack-guard", the thread\'s number {tid}, its name {name} and the address'
-    lines = guest.console_lines() if cr2 else []
+    lines = guest.console_lines() if address else []
     told = [line for line in lines if all(re.search(w, line, re.IGNORECASE) for w in wanted)]
     near = [line for line in lines if re.search("stack-guard|double fault|oops", line)]
-    if not cr2:
-        seen = "no double fault in the guard, so there is nothing to report"
+    if not address:
+        seen = "no fault in the guard, so there is nothing to report"
     else:
-        seen = told[0] if told else f"no such line for the fault at {cr2:016x}; the nearest: {near[0] if near else '-'}"
-    run.check("report-names-the-thread", bool(told), seen, expected + (f" {cr2:016x}" if cr2 else " of the fault"),
+        seen = told[0] if told else f"no such line for the fault at {address:016x}; the nearest: {near[0] if near else '-'}"
+    run.check("report-names-the-thread", bool(told), seen, expected + (f" {address:016x}" if address else " of the fault"),
               "stack_guard_report(), stack_guard_name() and whoever calls them")
 
 
@@ -292,11 +350,11 @@ def again(run: Run, guest: Guest) -> None:
     finally:
         if not guest.machine.exited:
             guest.machine.log_exceptions(False)
-    faults = double_faults(guest.machine.exclog.since(mark))
+    faults = overflows(run, guest.machine.exclog.since(mark))
     killed, alive = guest.result(R_AGAIN), guest.result(R_AGAIN_ALIVE)
     run.check("overflow-again", len(faults) == killed == 4 and alive == SLEEPERS,
-              f"{len(faults)} double faults, {killed} of 4 victims killed, {alive} of {SLEEPERS} others answered",
-              "4 double faults, 4 victims killed, everybody else answers",
+              f"{len(faults)} times a {way(run).fault}, {killed} of 4 victims killed, {alive} of {SLEEPERS} others answered",
+              f"4 times a {way(run).fault}, 4 victims killed, everybody else answers",
               "is a lock still held, is the emergency stack still in use, is a flag still set after the first?")
 
 
@@ -307,7 +365,7 @@ def leak(run: Run, guest: Guest) -> None:
     guest.run_to(AT_LEAKED)
     k = Kernel(guest.machine, run.image)
     grown = frames_in_use(k) - before
-    alive = len(double_faults(guest.machine.exclog.since(0)))
+    alive = len(overflows(run, guest.machine.exclog.since(0)))
     run.check("nothing-leaks", grown <= LEAK_MAX and alive > 0,
               f"{grown} frames more in use after fifty overflows" if grown > LEAK_MAX else "no stack is lost"
               if alive else "no overflow was ever caught",

@@ -179,3 +179,26 @@ x86_double_fault(struct trapframe *tf)
 {
 	oops(tf, NULL, "double fault");
 }
+
+/* ==== arch/aarch64/trap.c ==== */
+
+/*
+ * To do: this CPU's emergency stack, c->overflow_sp.  It is the stack that the machine started on, until
+ * you say otherwise (a64_percpu_init).  Can CPUs share one?
+ */
+void
+a64_cpu_stacks(struct cpu *c unused)
+{
+}
+
+/*
+ * From entry.S, interrupts off.
+ *
+ * To do: was it an overflow?  Then whose, and where did it run into the guard: is that what FAR says, or
+ * what SP says?  What may you not do here, on a stack that all overflows of this CPU share?
+ */
+noreturn void
+a64_overflow(struct trapframe *tf)
+{
+	oops(tf, NULL, "the stack pointer %016lx is on no kernel stack", tf->sp);
+}
