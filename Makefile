@@ -74,7 +74,7 @@ CFLAGS_x86_64 := -m64 -mno-red-zone -mgeneral-regs-only -mcmodel=small -fcf-prot
 CFLAGS_aarch64 := -march=armv8-a -mgeneral-regs-only -mcmodel=small -mno-outline-atomics \
 	-mbranch-protection=none
 # What only one compiler knows. (clang's own assembler would read offsets.c's marker lines.)
-CFLAGS_gcc := -fno-ipa-icf
+CFLAGS_gcc := -fno-ipa-icf -Wmissing-format-attribute
 # Before clang 16 zeroed locals must be asked for twice.
 OFFSETS_clang := -fno-integrated-as
 ZEROED	:= -enable-trivial-auto-var-init-zero-knowing-it-will-be-removed-from-clang

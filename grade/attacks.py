@@ -140,6 +140,10 @@ class Scene:
         """A kernel variable."""
         return self.kernel.u64(self.image.sym(name))
 
+    def pointer(self, name: str) -> int:
+        """A word of the attack's process."""
+        return int.from_bytes(self.user(self.program.sym(name), 8), "little")
+
     def user(self, address: int, size: int) -> bytes:
         """Memory as the attack's process sees it."""
         return self.machine.gdb.read(address, size, self.cpu)
@@ -226,6 +230,9 @@ VERDICTS: dict[str, Callable[[Scene], bool]] = {
     "nx": _data_ran,
     "stack-guard": _neighbour_overwritten,
     "kaslr": lambda s: s.word("vuln_gadget_ran") == MAGIC,
+    "format": lambda s: s.kernel.owns(s.pointer("attack_address")),
+    "leaks": lambda s: s.pointer("attack_address") == s.image.sym("kernel_main")
+    and s.user(s.program.sym("attack_log"), 1) != b"\0",
 }
 
 

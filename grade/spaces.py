@@ -76,6 +76,19 @@ class Kernel:
                 raise KernelStateError(f"kernel address {here:#x}: {error}") from error
         return bytes(out)
 
+    def ranges(self) -> dict[str, tuple[int, int]]:
+        """Where the kernel lies: its image, the direct map of RAM, the stack area (those that it has)."""
+        out = {"image": self.image.span("__image_start", "__data_end")}
+        for name, size in (("direct_map_base", self.u64(self.image.sym("page_count")) << 12),
+                           ("kstack_area_base", 1 << 30)):
+            base = self.u64(self.image.sym(name))
+            out[name.removesuffix("_base")] = base, base + size
+        return out
+
+    def owns(self, va: int) -> bool:
+        """Whether an address is one of the kernel's image, direct map or stacks."""
+        return any(start <= va < end for start, end in self.ranges().values())
+
     def u64(self, va: int) -> int:
         """One 64-bit word of kernel memory."""
         return int.from_bytes(self.read(va, 8), "little")

@@ -47,6 +47,15 @@ symbol_name(uint64_t addr, uint64_t *offset)
 	return ksyms_strings + ksyms_names[lo];
 }
 
+const char *
+symbol_at(uint32_t i, uint64_t *addr)
+{
+	if (i >= ksyms_count)
+		return NULL;
+	*addr = (uint64_t)__text_start + ksyms_offsets[i];
+	return ksyms_strings + ksyms_names[i];
+}
+
 static void
 print_location(uint64_t addr)
 {

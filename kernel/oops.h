@@ -17,4 +17,6 @@ noreturn void oops(const struct trapframe *tf, const char *mitigation, const cha
 void backtrace(uint64_t ip, uint64_t fp);
 /* The function that contains addr and the offset in it; NULL if it is not kernel text. */
 const char *symbol_name(uint64_t addr, uint64_t *offset);
+/* Function i of the image, from the lowest up, and its address; NULL behind the last. */
+const char *symbol_at(uint32_t i, uint64_t *addr);
 

@@ -168,11 +168,13 @@ AARCH64: dict[str, Callable[[ArmException, Image, Image], bool]] = {
 }
 STOPPED_BY = {"x86_64": X86_64, "aarch64": AARCH64}
 # The row that the console names, if it is not the attack's own name; None: there is nothing to report.
-REPORTS: dict[str, str | None] = {"wp-cow": "smap", "wx-data": "wx", "null-object": "null-guard"}
+REPORTS: dict[str, str | None] = {"wp-cow": "smap", "wx-data": "wx", "null-object": "null-guard", "leaks": None}
 # How those end that are stopped in user mode, as the shell tells it; where the kernel was stopped, the
 # process is killed.
 KILLED = 128 + 9
-STATUS = {"x86_64": {"nx": 128 + 11, "umip": 128 + 11}, "aarch64": {"nx": 128 + 11, "umip": 128 + 4}}
+GOES_ON = {"format": 0, "leaks": 0}     # it is told nothing, and ends by itself
+STATUS = {"x86_64": {"nx": 128 + 11, "umip": 128 + 11, **GOES_ON},
+          "aarch64": {"nx": 128 + 11, "umip": 128 + 4, **GOES_ON}}
 
 
 def test_attack_is_stopped_by_the_processor_where_it_should_be(lost: dict[str, Lost], program: Image, arch: str,

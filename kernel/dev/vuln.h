@@ -43,6 +43,12 @@ struct vuln_recursion {
 	uint64_t depth, fill;
 };
 
+/* A name that comes back as the kernel prints it. */
+struct vuln_text {
+	char format[128]; /* empty: the kernel's own */
+	char text[896];
+};
+
 #define VULN_BUFFER_SIZE 4096
 
 #define VULN_PLACES	   VULN_IOC(0, struct vuln_places)
@@ -61,6 +67,7 @@ struct vuln_recursion {
 /* vuln_address.c */
 #define VULN_LINKED VULN_IOC(64, struct vuln_word)
 #define VULN_COOKIE VULN_IOC(65, struct vuln_word)
+#define VULN_FORMAT VULN_IOC(66, struct vuln_text)
 
 /* The kernel's: makes the device.  Not in a release build. */
 void vuln_init(void);

@@ -3,6 +3,8 @@
 #include "arch/arch.h"
 #include "kernel/dev/vuln_calls.h"
 #include "kernel/errno.h"
+#include "kernel/lib/print.h"
+#include "kernel/mm/heap.h"
 #include "kernel/mm/uaccess.h"
 
 #define GADGET_VALUE 0x5eed0fbadc0ffee5ul
@@ -44,6 +46,35 @@ call_cookie(uaddr_t arg)
 	return put_user(arg, &w);
 }
 
+/*
+ * CWE-134: what the user calls his thing is taken for a format.  The compiler refuses this in the whole
+ * kernel; here, and only here, it is told not to look.
+ */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+#pragma GCC diagnostic ignored "-Wformat-security"
+static long
+print_name(uaddr_t arg)
+{
+	struct vuln_text *t = kmalloc(sizeof(*t));
+	long err = -ENOMEM;
+
+	if (!t)
+		return err;
+	err = get_user(t, arg);
+	if (!err) {
+		t->format[sizeof(t->format) - 1] = '\0';
+		if (t->format[0])
+			snprintf(t->text, sizeof(t->text), t->format);
+		else
+			snprintf(t->text, sizeof(t->text), "thing at %p", (void *)t);
+		err = put_user(arg, t);
+	}
+	kfree(t);
+	return err;
+}
+#pragma GCC diagnostic pop
+
 long
 vuln_address_ioctl(unsigned cmd, uaddr_t arg)
 {
@@ -52,6 +83,8 @@ vuln_address_ioctl(unsigned cmd, uaddr_t arg)
 		return linked_at(arg);
 	case VULN_COOKIE:
 		return call_cookie(arg);
+	case VULN_FORMAT:
+		return print_name(arg);
 	default:
 		return -ENOTTY;
 	}

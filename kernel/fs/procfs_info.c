@@ -6,12 +6,14 @@
 #include "kernel/errno.h"
 #include "kernel/fs/procfs.h"
 #include "kernel/harden/harden.h"
+#include "kernel/harden/leaks.h"
 #include "kernel/lib/print.h"
 #include "kernel/lib/random.h"
 #include "kernel/lib/string.h"
 #include "kernel/mm/heap.h"
 #include "kernel/mm/page.h"
 #include "kernel/mm/vm.h"
+#include "kernel/oops.h"
 #include "kernel/proc/pid.h"
 #include "kernel/proc/process.h"
 #include "kernel/proc/sched.h"
@@ -361,6 +363,34 @@ harden_show(struct text *t, const struct proc_node *n unused)
 	return 0;
 }
 
+/* ---- Where the kernel's functions are ---- */
+
+static int
+kallsyms_show(struct text *t, const struct proc_node *n unused)
+{
+	uint64_t addr;
+	const char *name;
+
+	for (uint32_t i = 0; (name = symbol_at(i, &addr)); i++)
+		text_printf(t, "%016lx t %s\n", leaks_address(addr), name);
+	return 0;
+}
+
+/* Linux's numbers: 2 is "nobody sees addresses", 1 "the log is root's". */
+static int
+kptr_restrict_show(struct text *t, const struct proc_node *n unused)
+{
+	text_printf(t, "%d\n", harden_wanted(HARDEN_LEAKS) ? 2 : 0);
+	return 0;
+}
+
+static int
+dmesg_restrict_show(struct text *t, const struct proc_node *n unused)
+{
+	text_printf(t, "%d\n", harden_wanted(HARDEN_LEAKS));
+	return 0;
+}
+
 /* ---- The tables ---- */
 
 static const struct proc_entry random_names[] = {
@@ -377,6 +407,8 @@ static const struct proc_entry kernel_names[] = {
 	{"pid_max", 0444, .show = pid_max_show},
 	{"threads-max", 0444, .show = threads_max_show},
 	{"ngroups_max", 0444, .show = ngroups_max_show},
+	{"kptr_restrict", 0444, .show = kptr_restrict_show},
+	{"dmesg_restrict", 0444, .show = dmesg_restrict_show},
 	{"random", 0555, .names = random_names},
 	{0},
 };
@@ -406,6 +438,7 @@ const struct proc_entry procfs_system[] = {
 	{"cpuinfo", 0444, .show = cpuinfo_show},
 	{"cmdline", 0444, .show = cmdline_show},
 	{"harden", 0444, .show = harden_show},
+	{"kallsyms", 0444, .show = kallsyms_show},
 	{"sys", 0555, .names = sys_names},
 	{0},
 };

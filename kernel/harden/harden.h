@@ -18,7 +18,9 @@
 	ROW(WX, wx)                                                                                \
 	ROW(NULL_GUARD, null_guard)                                                                \
 	ROW(STACK_GUARD, stack_guard)                                                              \
-	ROW(KASLR, kaslr)
+	ROW(KASLR, kaslr)                                                                          \
+	ROW(FORMAT, format)                                                                        \
+	ROW(LEAKS, leaks)
 
 enum harden_row {
 #define ENUM_ROW(NAME, symbol) HARDEN_##NAME,

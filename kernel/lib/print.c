@@ -6,6 +6,7 @@
 #include "kernel/lib/print.h"
 
 #include "kernel/cmdline.h"
+#include "kernel/harden/format.h"
 #include "kernel/lib/spinlock.h"
 #include "kernel/lib/string.h"
 
@@ -142,16 +143,14 @@ put_conversion(struct out *o, char c, struct spec *s, unsigned bytes, va_list *a
 		break;
 	case 'p':
 		s->alt = true;
-		put_number(o, s, (uint64_t)va_arg(*ap, void *), 16, false, false, false);
+		put_number(o, s, format_pointer(va_arg(*ap, void *)), 16, false, false, false);
 		break;
 	case 'c':
 		ch = (char)va_arg(*ap, int);
 		put_padded(o, s, "", &ch, 1, 0);
 		break;
 	case 's':
-		str = va_arg(*ap, const char *);
-		if (!str)
-			str = "(null)";
+		str = format_string(va_arg(*ap, const char *));
 		s->zero = false;
 		put_padded(o, s, "", str,
 			   s->precision >= 0 ? strnlen(str, (size_t)s->precision) : strlen(str), 0);
@@ -159,7 +158,7 @@ put_conversion(struct out *o, char c, struct spec *s, unsigned bytes, va_list *a
 	case '%':
 		put(o, '%');
 		break;
-	default: /* the compiler checks formats: only a new conversion can come here */
+	default: /* the compiler checks formats: only a new conversion can come here (%n is none) */
 		put(o, '%');
 		put(o, c);
 		break;
@@ -173,7 +172,7 @@ vsnprintf(char *buf, size_t size, const char *fmt, va_list args)
 	va_list ap;
 
 	va_copy(ap, args);
-	for (const char *f = fmt; *f; f++) {
+	for (const char *f = format_literal(fmt); *f; f++) {
 		struct spec s = {.precision = -1};
 		unsigned bytes;
 

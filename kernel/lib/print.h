@@ -1,8 +1,9 @@
 /*
  * Formatted output: the kernel log, strings, and the end of the world.
  *
- * Formats are literals.  Conversions: d i u x X o c s p %, with flags 0 - + space #, width,
- * precision (also *), and lengths hh h l ll z j t.  There is no %n and no floating point.
+ * Formats are literals (row format).  Conversions: d i u x X o c s p %, with flags 0 - + space #, width,
+ * precision (also *), and lengths hh h l ll z j t.  There is no %n and no floating point.  %p names a
+ * pointer without telling it; reports of the kernel's own faults print addresses by %lx.
  */
 #pragma once
 

@@ -1,6 +1,7 @@
 /* Calls about the machine as a whole: its name, its load, its log, its end. */
 #include "kernel/errno.h"
 #include "kernel/fs/tty.h"
+#include "kernel/harden/leaks.h"
 #include "kernel/lib/print.h"
 #include "kernel/lib/string.h"
 #include "kernel/mm/heap.h"
@@ -259,8 +260,7 @@ sys_syslog(struct trapframe *tf)
 	int type = arg_int(tf, 0), len = arg_int(tf, 2);
 	uaddr_t to = arg_user(tf, 1);
 
-	/* Messages may say where things are: they are root's. */
-	if (!capable())
+	if (!leaks_log_allowed(capable()))
 		return -EPERM;
 	switch (type) {
 	case LOG_CLOSE:

@@ -1,0 +1,173 @@
+"""What a program gets to see holds no kernel address, and nothing that the kernel left on its stack.
+
+/bin/test-outputs takes everything that the kernel hands out and keeps it; its whole memory is then searched from
+outside, with the addresses of this very start in hand.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from grade.image import Image
+from grade.moments import rng
+from grade.plugin import ROOT, Boot
+from grade.qemu import Machine
+from grade.spaces import Kernel
+from grade.tests.test_harden import PROMPT
+from grade.tests.test_harden import told as harden_states
+
+pytestmark = pytest.mark.guest
+
+NUMBER = re.compile(rb"[0-9a-fA-F]{9,20}")
+POISON = bytes.fromhex("d15ea5ed")      # odd bytes, so that it does not come about by chance
+LOOKS = 60
+# What user mode can read. x86_64's k_gs_base and the control registers are the kernel's; aarch64's TPIDR_EL0 is
+# the program's own.
+REGISTERS = {
+    "x86_64": ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "rip", "eflags", "fs_base", "gs_base",
+               *(f"r{i}" for i in range(8, 16)), *(f"xmm{i}" for i in range(16))),
+    "aarch64": (*(f"x{i}" for i in range(31)), "sp", "pc", "TPIDR_EL0", "TPIDRRO_EL0", *(f"z{i}" for i in range(32))),
+}
+
+
+@pytest.fixture
+def outputs(arch: str) -> Iterator[Image]:
+    """The program's symbols."""
+    with contextlib.closing(Image(ROOT / "build" / arch / "user" / "test-outputs")) as program:
+        yield program
+
+
+def started(boot: Boot, image: Image, arguments: str, append: str = "quiet") -> tuple[Machine, Image]:
+    """A machine that is about to run /bin/test-outputs, and its kernel's image."""
+    m = boot(run=f"/bin/test-outputs {arguments}", append=append, smp=1, paused=True, icount=True, keep=True)
+    placed = image.at(m)
+    m.run_until(placed.sym("process_start_init"), timeout=60)
+    return m, placed
+
+
+def pages(kernel: Kernel, cpu: int) -> Iterator[tuple[int, bytes]]:
+    """All memory that the running program can read."""
+    space = kernel.walker.space(kernel.cpu.root_of(kernel.machine, cpu))
+    for m in space.between(0, kernel.cpu.user_end):
+        if m.user:
+            yield m.va, kernel.machine.read_phys(m.pa, m.size)
+
+
+def told(kernel: Kernel, memory: bytes) -> list[tuple[int, int]]:
+    """(offset, address) of every kernel address in memory: as a word anywhere, in hexadecimal or in decimal."""
+    spans = list(kernel.ranges().values())
+    low, high = min(s for s, _ in spans), max(e for _, e in spans)
+    found = []
+    for shift in range(8):
+        words = array.array("Q", memory[shift:shift + (len(memory) - shift) // 8 * 8])
+        if words and max(words) >= low:
+            found += [(shift + 8 * i, w) for i, w in enumerate(words) if low <= w < high]
+    for match in NUMBER.finditer(memory):
+        found += [(match.start(), int(match[0], base)) for base in (10, 16) if base == 16 or match[0].isdigit()]
+    return [(at, value) for at, value in found if any(s <= value < e for s, e in spans)]
+
+
+@pytest.mark.parametrize("uid", [0, 1000])
+def test_no_file_or_system_call_tells_a_kernel_address(boot: Boot, image: Image, outputs: Image, uid: int) -> None:
+    m, placed = started(boot, image, f"{uid} proc")
+    stop = m.run_until(outputs.sym("outputs_done"), timeout=120)
+    kernel = Kernel(m, placed)
+    memory = list(pages(kernel, stop.cpu))
+    # The program did its work, and this would be seen: the symbol table is there, without addresses.
+    assert any(b"kernel_main\n" in text for _, text in memory)
+    assert told(kernel, placed.sym("kernel_main").to_bytes(8, "little") + b"0x%x" % placed.sym("kernel_main"))
+    found = [(hex(va + at), hex(value), outputs.where(va + at)) for va, text in memory for at, value in
+             told(kernel, text)]
+    assert not found, found[:20]
+
+
+def test_no_user_register_holds_a_kernel_address(boot: Boot, image: Image, outputs: Image, arch: str,
+                                                 seed: int) -> None:
+    """Looks at the first instruction of user mode after system calls and traps that the seed draws."""
+    m, placed = started(boot, image, "1000 proc")
+    kernel = Kernel(m, placed)
+    entries = [placed.sym("syscall_dispatch"), placed.sym(kernel.cpu.trap)]
+    ip_at = placed.offsetof("struct trapframe", {"x86_64": "rip", "aarch64": "pc"}[arch])
+    draw, seen = rng(seed, "user registers"), 0
+    for _ in range(3 * LOOKS):
+        for entry in entries:
+            m.gdb.set_break(entry)
+        for _ in range(draw.randrange(1, 12)):
+            m.cont()
+            stop = m.wait_stop(60)
+            if not stop.breakpoint:
+                break
+        if not stop.breakpoint:
+            break
+        for entry in entries:
+            m.gdb.clear_break(entry)
+        frame = m.gdb.reg(stop.cpu, kernel.cpu.argument)
+        ip = int.from_bytes(m.gdb.read(frame + ip_at, 8, stop.cpu), "little")
+        if ip >= kernel.cpu.user_end:
+            continue        # a trap of the kernel itself
+        # Straight back, or by way of a signal's handler, of another process, of the program's end.
+        for address in (ip, outputs.sym("outputs_done")):
+            m.gdb.set_break(address)
+        m.cont()
+        stop = m.wait_stop(60)
+        for address in (ip, outputs.sym("outputs_done")):
+            m.gdb.clear_break(address)
+        if not stop.breakpoint:
+            break
+        for name in REGISTERS[arch]:
+            value = m.gdb.reg(stop.cpu, name)
+            size = max(8, m.gdb.registers()[name].bits // 8)
+            assert not told(kernel, value.to_bytes(size, "little")), f"{name} is {value:#x} at {ip:#x}"
+        seen += 1
+        if seen == LOOKS:
+            break
+    assert seen > LOOKS // 3
+
+
+def test_nothing_that_lay_on_the_kernels_stack_comes_back(boot: Boot, image: Image, outputs: Image) -> None:
+    """Below the frames of each system call the stack is filled; nothing of that may reach the program: neither
+    as the padding of a structure nor as the rest of a buffer."""
+    m, placed = started(boot, image, "1000")
+    entry, done = placed.sym("syscall_dispatch"), outputs.sym("outputs_done")
+    m.gdb.set_break(entry)
+    m.gdb.set_break(done)
+    filled = 0
+    while True:
+        m.cont()
+        stop = m.wait_stop(60)
+        assert stop.breakpoint, "the guest ended"
+        kernel = Kernel(m, placed)
+        if m.gdb.pc(stop.cpu) == done:
+            break
+        base = kernel.member(kernel.current(stop.cpu), "struct thread", "kstack")
+        sp = m.gdb.reg(stop.cpu, "rsp" if "rsp" in m.gdb.registers() else "sp")
+        assert base < sp < base + 32768
+        for va in range(base, sp & ~0xFFF, 4096):
+            m.write_phys(kernel.phys(va), POISON * 1024)
+        m.write_phys(kernel.phys(sp & ~0xFFF), POISON * ((sp & 0xFFF) // 4))
+        filled += 1
+    assert filled > 100
+    found = [hex(va + at) for va, text in pages(kernel, stop.cpu) if (at := text.find(POISON)) >= 0]
+    assert not found, found[:20]
+
+
+@pytest.mark.parametrize("off", [False, True])
+def test_the_log_is_roots(boot: Boot, image: Image, outputs: Image, off: bool) -> None:
+    """The last 512 bytes of the log, asked for by an ordinary user, and by root."""
+    for uid, allowed in ((1000, off), (0, True)):
+        m, placed = started(boot, image, str(uid), "" if not off else "harden=-leaks")
+        stop = m.run_until(outputs.sym("outputs_done"), timeout=120)
+        shown = b"".join(text for _, text in pages(Kernel(m, placed), stop.cpu))
+        assert (b"Run /init as init process" in shown) == allowed
+
+
+@pytest.mark.parametrize("row", ["kaslr", "format", "leaks"])
+def test_proc_harden_tells_which_of_these_rows_is_off(boot: Boot, row: str) -> None:
+    m = boot(append=f"quiet harden=-{row}")
+    m.wait_for(PROMPT, 30)
+    assert {name for name, state in harden_states(m).items() if state == "off"} == {row}
