@@ -96,7 +96,7 @@ LDFLAGS	:= -pie -z text --no-dynamic-linker -z noexecstack -z max-page-size=0x10
 # ---- Kernel -----------------------------------------------------------------------------------
 
 KSRC	:= $(sort $(wildcard kernel/*.c kernel/*/*.c arch/$(ARCH)/*.c arch/$(ARCH)/*.S))
-KSRC	:= $(filter-out arch/$(ARCH)/offsets.c,$(KSRC))
+KSRC	:= $(filter-out arch/$(ARCH)/offsets.c kernel/vdso/%,$(KSRC))
 ifeq ($(RELEASE),1)
 KSRC	:= $(filter-out kernel/dev/vuln%.c,$(KSRC))
 endif
@@ -126,6 +126,25 @@ $(B)/%.o: %.S $(B)/offsets.h $(B)/flags
 	$(say) AS $<
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(AFLAGS) -MMD -MP -c -o $@ $<
+
+# The vDSO is user-mode code: a link of its own, which kernel/proc/vdso.c includes whole. The one with
+# symbols is for gdb.
+CFLAGS_VDSO := -std=gnu11 -O2 -g -ffreestanding -nostdinc -isystem $(shell $(CC) -print-file-name=include) \
+	-I. -Iarch/$(ARCH) -ffile-prefix-map=$(CURDIR)=. -fPIC -fvisibility=hidden -fno-stack-protector \
+	-fno-jump-tables -fasynchronous-unwind-tables -fno-common -Wall -Wextra -Wmissing-prototypes -Werror
+LDFLAGS_VDSO := -shared -soname linux-vdso.so.1 --hash-style=both --eh-frame-hdr -z text -z noexecstack \
+	-z max-page-size=0x1000 --no-undefined --build-id=none --fatal-warnings -T arch/$(ARCH)/vdso.lds
+
+$(B)/vdso.so.sym: kernel/vdso/vdso.c arch/$(ARCH)/vdso.lds $(B)/flags
+	$(say) LD $@
+	$(Q)$(CC) $(CFLAGS_VDSO) -MMD -MP -MT $@ -MF $(B)/vdso.d -c -o $(B)/vdso.o $<
+	$(Q)$(LD) $(LDFLAGS_VDSO) -o $@ $(B)/vdso.o
+
+$(B)/vdso.so: $(B)/vdso.so.sym
+	$(Q)$(OBJCOPY) --strip-all $< $@
+
+$(B)/kernel/proc/vdso.o: $(B)/vdso.so
+-include $(B)/vdso.d
 
 # Two links. The first has an empty symbol table; its text symbols fill the table of the second,
 # which must not have moved them (the table lies behind all text).

@@ -104,6 +104,8 @@ void arch_cpuinfo_print(struct text *t, unsigned cpu);
 uint64_t arch_clock_ns(void);
 /* Raises the timer interrupt on this CPU once, at monotonic time ns (UINT64_MAX: never). */
 void arch_timer_set(uint64_t ns);
+/* How user mode gets arch_clock_ns() from the counter that it may read: (counter - base) * mult >> 32. */
+void arch_user_clock(uint64_t *base, uint64_t *mult);
 /* Wall clock at boot in seconds since 1970, from the battery-backed clock; 0 if there is none. */
 uint64_t arch_rtc_seconds(void);
 
@@ -195,6 +197,7 @@ void arch_pt_activate(struct arch_pt *pt);
  *                      where row kaslr does not move it, ARCH_REGION_PLACES   how far it may, in GiB
  *   DIRECT_MAP_MAX     bytes of physical memory for which there is room, KSTACK_AREA_SIZE
  *   USER_END           first address that is not the user's
+ *   ARCH_PIE_BASE, ARCH_ELF_ALIGN   where programs go without aslr; their usual alignment
  *   ARCH_ELF_MACHINE, ARCH_PLATFORM ("x86_64"), ARCH_UNAME_MACHINE, ARCH_HWCAP
  *   ARCH_HAS_LEGACY_SYSCALLS   open, stat, fork, pipe ...: x86_64 has them, aarch64 has not
  */
@@ -223,11 +226,6 @@ must_use int arch_sigreturn(struct trapframe *tf);
 
 /* Bytes of user stack that one signal frame takes at most: AT_MINSIGSTKSZ. */
 uint64_t arch_signal_frame_size(void);
-/*
- * Code that signal handlers return to when the program brings none of its own (vm.user_code is where
- * the process has it).  Its size in bytes, at most a page; 0: this ABI's programs always do.
- */
-size_t arch_user_code(const void **code);
 
 /* ---- Programs --------------------------------------------------------------------------------- */
 /* What the processor and the kernel offer to user mode, in Linux's bits: AT_HWCAP and AT_HWCAP2. */

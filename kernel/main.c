@@ -9,11 +9,11 @@
 #include "kernel/mm/heap.h"
 #include "kernel/mm/page.h"
 #include "kernel/mm/vm.h"
-#include "kernel/proc/exec.h"
 #include "kernel/proc/pid.h"
 #include "kernel/proc/process.h"
 #include "kernel/proc/sched.h"
 #include "kernel/proc/time.h"
+#include "kernel/proc/vdso.h"
 
 /* The files of the root, copied out of the archive, whose memory is then free. */
 static void
@@ -44,7 +44,7 @@ kernel_main(void)
 	procfs_init();
 	devices_init();
 	process_init();
-	user_code_init();
+	vdso_init();
 	harden_cpu_init();
 	kprintf("%u CPUs, %lu MiB of memory\n", arch_cpu_count(), page_total() >> (20 - PAGE_SHIFT));
 	unpack_initramfs();

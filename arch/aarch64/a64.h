@@ -7,8 +7,8 @@
 
 /* Sections, by kernel.lds; page-aligned. */
 extern char __image_start[], __text_start[], __text_boot_end[], __text_end[], __rodata_start[];
-extern char __rodata_end[], __ro_after_init_start[], __ro_after_init_end[], __data_start[];
-extern char __data_end[];
+extern char __rodata_end[], __ro_after_init_start[], __ro_after_init_end[], __vdso_start[];
+extern char __vdso_end[], __data_start[], __data_end[];
 
 static inline void
 a64_write_sctlr(uint64_t v)

@@ -28,6 +28,7 @@
 #define ARCH_CONSOLE_MAJOR	 204
 #define ARCH_CONSOLE_MINOR	 64
 #define ARCH_PIE_BASE		 0xaaaaaaaaa000ul /* two thirds of the user half, as Linux */
+#define ARCH_ELF_ALIGN		 65536ul /* what linkers align segments to */
 
 /* open flags whose values differ between architectures */
 #define ARCH_O_DIRECTORY 00040000u

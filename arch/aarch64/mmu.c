@@ -263,6 +263,7 @@ arch_vm_init(void)
 	map_section(__text_start, __text_end, PROT_READ | PROT_EXEC);
 	map_section(__rodata_start, __rodata_end, PROT_READ);
 	map_section(__ro_after_init_start, __ro_after_init_end, PROT_READ | PROT_WRITE);
+	map_section(__vdso_start, __vdso_end, PROT_READ);
 	map_section(__data_start, __data_end, PROT_READ | PROT_WRITE);
 	map_device(f->gicd);
 	map_device(f->gicc);

@@ -112,7 +112,7 @@ arch_signal_frame(struct trapframe *tf, const struct sigaction *act, const struc
 	tf->x[1] = sp + offsetof(struct sigframe, info);
 	tf->x[2] = sp + offsetof(struct sigframe, uc);
 	tf->x[29] = record_at;
-	tf->x[30] = act->flags & SA_RESTORER ? act->restorer : t->vm->user_code;
+	tf->x[30] = act->flags & SA_RESTORER ? act->restorer : t->vm->sigreturn;
 	tf->sp = sp;
 	tf->pc = act->handler;
 	tf->pstate &= ~(PSTATE_BTYPE | PSTATE_SS);
@@ -167,17 +167,4 @@ arch_sigreturn(struct trapframe *tf)
 	/* As Linux: what does not fit (it is in use, or never was one) is left alone. */
 	(void)!signal_set_altstack(&uc.stack, tf->sp);
 	return 0;
-}
-
-/* What handlers return to: unwinders know the function by these two instructions. */
-static const uint32_t sigreturn_code[] = {
-	0xd2801168, /* mov x8, #139 (rt_sigreturn) */
-	0xd4000001, /* svc #0 */
-};
-
-size_t
-arch_user_code(const void **code)
-{
-	*code = sigreturn_code;
-	return sizeof(sigreturn_code);
 }

@@ -26,6 +26,13 @@ arch_clock_ns(void)
 }
 
 void
+arch_user_clock(uint64_t *base, uint64_t *mult)
+{
+	*base = count_base;
+	*mult = ns_mult;
+}
+
+void
 a64_timer_init(void)
 {
 	uint64_t hz = READ_SYSREG(cntfrq_el0);

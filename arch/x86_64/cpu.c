@@ -46,6 +46,7 @@ x86_cpu_init(struct cpu *c)
 	c->gdt[SEL_TSS / 8] = (sizeof(c->tss) - 1) | (tss & 0xffffff) << 16 | 0x89ul << 40 |
 			      (tss >> 24 & 0xff) << 56;
 	c->gdt[SEL_TSS / 8 + 1] = tss >> 32;
+	c->gdt[SEL_USER_CPU / 8] = 0x0040f10000000000 | c->number; /* data, read-only */
 	c->tss.iomap_base = sizeof(c->tss); /* no I/O bitmap: user mode has no ports */
 
 	__asm__ volatile("lgdt %0\n\t"

@@ -29,6 +29,7 @@
 #define ARCH_CONSOLE_MAJOR	 4
 #define ARCH_CONSOLE_MINOR	 64
 #define ARCH_PIE_BASE		 0x555555554000ul /* two thirds of the user half, as Linux */
+#define ARCH_ELF_ALIGN		 4096ul /* what linkers align segments to */
 
 /* open flags whose values differ between architectures */
 #define ARCH_O_DIRECT	 00040000u
@@ -42,6 +43,7 @@
 #define SEL_USER_DATA	0x1b
 #define SEL_USER_CODE	0x23
 #define SEL_TSS		0x28
+#define SEL_USER_CPU	0x3b /* its limit is the CPU's number: vdso.h */
 
 /* RFLAGS (SDM 1 3.4.3) */
 #define RFLAGS_FIXED BIT(1)

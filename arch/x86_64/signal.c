@@ -258,9 +258,3 @@ arch_sigreturn(struct trapframe *tf)
 	(void)!signal_set_altstack(&uc.stack, tf->rsp);
 	return 0;
 }
-
-size_t
-arch_user_code(const void **code unused)
-{
-	return 0; /* SA_RESTORER is obligatory */
-}

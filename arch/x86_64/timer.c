@@ -30,6 +30,13 @@ arch_clock_ns(void)
 }
 
 void
+arch_user_clock(uint64_t *base, uint64_t *mult)
+{
+	*base = tsc_base;
+	*mult = tsc_mult;
+}
+
+void
 x86_delay(uint64_t us)
 {
 	uint64_t end = arch_clock_ns() + us * NSEC_PER_USEC;

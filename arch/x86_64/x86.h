@@ -150,7 +150,8 @@ x86_out16(uint16_t port, uint16_t v)
 
 /* Sections, by kernel.lds; page-aligned. */
 extern char __image_start[], __text_start[], __text_end[], __rodata_start[], __rodata_end[];
-extern char __ro_after_init_start[], __ro_after_init_end[], __data_start[], __data_end[];
+extern char __ro_after_init_start[], __ro_after_init_end[], __vdso_start[], __vdso_end[];
+extern char __data_start[], __data_end[];
 
 /* firmware.c: what the firmware's tables say. */
 struct acpi_info {

@@ -14,6 +14,7 @@
 #include "kernel/proc/process.h"
 #include "kernel/proc/sched.h"
 #include "kernel/proc/time.h"
+#include "kernel/proc/vdso.h"
 
 #define NS_PER_TICK (NSEC_PER_SEC / 100) /* the ABI's clock ticks: USER_HZ */
 
@@ -457,16 +458,19 @@ print_area(struct text *t, const struct vma *a, char *name)
 	size_t start = t->len;
 	struct stat_info st = {0};
 
-	if (a->file) {
+	if (a->file && !vdso_area_name(a)) {
 		st.ino = a->file->inode->ino;
 		st.dev = a->file->inode->super->dev;
 	}
 	text_printf(t, "%08lx-%08lx %c%c%c%c %08lx %02x:%02x %lu ", a->start, a->end,
 		    a->prot & PROT_READ ? 'r' : '-', a->prot & PROT_WRITE ? 'w' : '-',
-		    a->prot & PROT_EXEC ? 'x' : '-', a->flags & VMA_SHARED ? 's' : 'p', a->offset,
+		    a->prot & PROT_EXEC ? 'x' : '-', a->flags & VMA_SHARED ? 's' : 'p',
+		    vdso_area_name(a) ? 0 : a->offset,
 		    st.dev >> 8 & 0xfff, st.dev & 0xff, st.ino);
 	name[0] = '\0';
-	if (a->file && path_to_string(&a->file->path, name, PATH_MAX) < 0)
+	if (vdso_area_name(a))
+		strlcpy(name, vdso_area_name(a), PATH_MAX);
+	else if (a->file && path_to_string(&a->file->path, name, PATH_MAX) < 0)
 		name[0] = '\0';
 	else if (a->flags & VMA_STACK)
 		strlcpy(name, "[stack]", PATH_MAX);

@@ -18,6 +18,7 @@
 	ROW(WX, wx)                                                                                \
 	ROW(NULL_GUARD, null_guard)                                                                \
 	ROW(STACK_GUARD, stack_guard)                                                              \
+	ROW(ASLR, aslr)                                                                            \
 	ROW(KASLR, kaslr)                                                                          \
 	ROW(FORMAT, format)                                                                        \
 	ROW(LEAKS, leaks)
@@ -49,6 +50,9 @@ void harden_parse(void);
 bool harden_wanted(enum harden_row row);
 /* Sets this CPU's control-register bits.  Each CPU calls it before it runs its first thread. */
 void harden_cpu_init(void);
+struct exec_layout;
+/* Draws where a new program's parts go (kernel/harden/aslr.c); fixed: ADDR_NO_RANDOMIZE. */
+void aslr_layout(struct exec_layout *l, bool fixed);
 /* One line on the console that names the mitigation that stopped something.  Rate-limited. */
 void harden_report(const char *name, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* The table in order of enum harden_row. */

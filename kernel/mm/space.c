@@ -275,7 +275,8 @@ vm_fork(struct vm *parent, struct vm **out)
 	child->brk = parent->brk;
 	child->mmap_top = parent->mmap_top;
 	child->stack_top = parent->stack_top;
-	child->user_code = parent->user_code;
+	child->vdso = parent->vdso;
+	child->sigreturn = parent->sigreturn;
 	child->allow_wx = parent->allow_wx;
 	child->start_code = parent->start_code;
 	child->end_code = parent->end_code;

@@ -46,7 +46,8 @@ struct vm {
 	uint64_t brk_start, brk; /* [lock] */
 	uint64_t mmap_top;  /* fixed at exec: mmap searches downwards from here */
 	uint64_t stack_top; /* fixed at exec */
-	uint64_t user_code; /* fixed at exec: where the kernel's code for user mode is; 0: nowhere */
+	uint64_t vdso;	    /* fixed at exec: its ELF header */
+	uint64_t sigreturn; /* fixed at exec: what signal handlers return to */
 	uint64_t total_pages; /* [lock] mapped by areas */
 	uint64_t rss;	      /* [lock] resident pages; read anywhere */
 	uint64_t rss_file;    /* [lock] those of them that are in the page cache */
@@ -55,7 +56,7 @@ struct vm {
 	bool allow_wx; /* exempt from W^X (documented per-process exemption) */
 	/* For /proc and prctl: */
 	uint64_t start_code, end_code, start_data, end_data, arg_start, arg_end, env_start, env_end;
-	uint64_t auxv[40]; /* saved at exec, for /proc/self/auxv */
+	uint64_t auxv[42]; /* saved at exec, for /proc/self/auxv */
 };
 
 extern struct list vm_all; /* every user address space, by vm.all */

@@ -244,16 +244,16 @@ describe(const struct elf *e, uint64_t bias, struct elf_image *out)
 	out->brk = e->high + bias;
 }
 
-/* Finds free space for a position-independent file below the mmap top. */
+/* Finds free space for a position-independent file: at hint, or below the mmap top (0). */
 static int
-find_base(struct vm *vm, const struct elf *e, uint64_t *out)
+find_base(struct vm *vm, const struct elf *e, uint64_t hint, uint64_t *out)
 {
 	uint64_t size = e->high - e->low, slack = e->align - PAGE_SIZE, addr;
 	int err;
 
 	if (slack > USER_END - size)
 		return -ENOEXEC;
-	err = vm_mmap(vm, 0, size + slack, 0, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, NULL, 0,
+	err = vm_mmap(vm, hint, size + slack, 0, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, NULL, 0,
 		      &addr);
 	if (err)
 		return err;
@@ -262,7 +262,7 @@ find_base(struct vm *vm, const struct elf *e, uint64_t *out)
 }
 
 static int
-load_interpreter(struct vm *vm, const char *path, struct elf_image *out)
+load_interpreter(struct vm *vm, const char *path, uint64_t hint, struct elf_image *out)
 {
 	uint8_t start[512];
 	uint64_t bias = 0;
@@ -281,7 +281,7 @@ load_interpreter(struct vm *vm, const char *path, struct elf_image *out)
 		goto out_file;
 	}
 	if (e.header.type == ET_DYN) {
-		err = find_base(vm, &e, &bias);
+		err = find_base(vm, &e, hint, &bias);
 		bias -= e.low;
 	}
 	if (!err)
@@ -340,7 +340,7 @@ elf_load(struct vm *vm, struct file *f, const void *header, size_t n, const stru
 	if (err)
 		goto out_elf;
 	if (e.header.type == ET_DYN)
-		bias = ALIGN_DOWN(l->pie_base, e.align) - e.low;
+		bias = ALIGN_DOWN(l->pie, e.align) - e.low;
 	/* Whatever the bias, the program must lie in the user half. */
 	if (e.high + bias > USER_END || e.high + bias <= e.low + bias) {
 		err = -ENOEXEC;
@@ -353,7 +353,7 @@ elf_load(struct vm *vm, struct file *f, const void *header, size_t n, const stru
 	out->base = 0;
 	out->entry = out->program_entry;
 	if (interpreter)
-		err = load_interpreter(vm, interpreter, out);
+		err = load_interpreter(vm, interpreter, l->interpreter, out);
 out_path:
 	kfree(interpreter);
 out_elf:

@@ -6,6 +6,7 @@
  */
 #include "kernel/errno.h"
 #include "kernel/fs/vfs.h"
+#include "kernel/harden/harden.h"
 #include "kernel/lib/print.h"
 #include "kernel/lib/string.h"
 #include "kernel/mm/heap.h"
@@ -17,26 +18,10 @@
 #include "kernel/proc/pid.h"
 #include "kernel/proc/process.h"
 #include "kernel/proc/sched.h"
+#include "kernel/proc/vdso.h"
 
 #define MAX_SCRIPTS	5		 /* interpreters that are scripts themselves */
 #define SCRIPT_LINE	256		 /* bytes of a #! line that count */
-#define STACK_GUARD_GAP (256 * PAGE_SIZE)
-
-void
-exec_layout(struct exec_layout *l)
-{
-	/* Where address space randomisation adds its offsets; 0 without it. */
-	const uint64_t stack_offset = 0, mmap_offset = 0, pie_offset = 0, brk_offset = 0;
-	uint64_t gap = rlimit(RLIMIT_STACK);
-
-	gap = MIN(MAX(gap, 128ul << 20), USER_END / 6 * 5);
-	/* A page below the end: what straddles it must not find a stack there. */
-	l->stack_top = USER_END - PAGE_SIZE - stack_offset;
-	l->mmap_top =
-		ALIGN_DOWN(USER_END - gap - STACK_GUARD_GAP - stack_offset - mmap_offset, PAGE_SIZE);
-	l->pie_base = ARCH_PIE_BASE + pie_offset;
-	l->brk_gap = brk_offset;
-}
 
 int
 exec_open(int dirfd, const char *name, unsigned flags, struct file **out)
@@ -232,7 +217,7 @@ build_vm(struct exec_state *e, uint64_t *sp)
 	if (err)
 		return err;
 	e->vm = vm;
-	exec_layout(&e->layout);
+	aslr_layout(&e->layout, (current->process->personality & ADDR_NO_RANDOMIZE) && !e->setid);
 	vm->stack_top = e->layout.stack_top;
 	vm->mmap_top = e->layout.mmap_top;
 	/* A set-ID program was not asked whether it wants to be exempt. */
@@ -240,7 +225,7 @@ build_vm(struct exec_state *e, uint64_t *sp)
 	err = elf_load(vm, e->file, e->header, e->header_len, &e->layout, &e->image);
 	if (err)
 		return err;
-	err = user_code_map(vm);
+	err = vdso_map(vm, e->layout.vdso);
 	if (err)
 		return err;
 	vm->brk_start = vm->brk = ALIGN_UP(e->image.brk, PAGE_SIZE) + e->layout.brk_gap;

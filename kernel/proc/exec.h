@@ -39,9 +39,5 @@ struct exec_state {
 /* Copies argv and envp, each string and pointer once.  0, -E2BIG, -EFAULT, -ENOMEM, -EINTR. */
 must_use int exec_read_strings(struct exec_state *e, const struct exec_source *src);
 void exec_free_strings(struct strings *s);
-/* Makes the file that user_code_map maps, if the architecture has such code. */
-void user_code_init(void);
-/* Maps the kernel's code for user mode.  0 or -errno. */
-must_use int user_code_map(struct vm *vm);
 /* Maps and fills the stack of e->vm; the program's first stack pointer in *sp.  0 or -errno. */
 must_use int exec_build_stack(struct exec_state *e, uint64_t *sp);

@@ -194,6 +194,7 @@ enum {
 	AT_RANDOM = 25,
 	AT_HWCAP2 = 26,
 	AT_EXECFN = 31,
+	AT_SYSINFO_EHDR = 33,
 	AT_MINSIGSTKSZ = 51,
 };
 #define PHDR_SIZE 56
@@ -310,6 +311,7 @@ make_auxv(struct exec_state *e, uint64_t execfn, uint64_t platform, uint64_t ran
 		AT_UID,	   c->uid,	     AT_EUID,	  c->euid,	AT_GID,	   c->gid,
 		AT_EGID,   c->egid,	     AT_SECURE,	  e->secure,	AT_RANDOM, random,
 		AT_HWCAP2, arch_hwcap2(),    AT_EXECFN,	  execfn,	AT_PLATFORM, platform,
+		AT_SYSINFO_EHDR, e->vm->vdso,
 		AT_MINSIGSTKSZ, arch_signal_frame_size(), AT_NULL, 0,
 	};
 

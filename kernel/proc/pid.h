@@ -79,11 +79,13 @@ void process_times(struct process *p, uint64_t *utime, uint64_t *stime);
 /* ---- exec ---- */
 
 struct exec_layout {
-	uint64_t stack_top, mmap_top, pie_base;
-	uint64_t brk_gap; /* between the end of bss and the heap */
+	uint64_t stack_top;   /* of the strings, to 16 bytes */
+	uint64_t mmap_top;    /* mmap searches downwards from here */
+	uint64_t interpreter; /* where PT_INTERP goes; 0: below mmap_top */
+	uint64_t vdso;	      /* the same for [vvar] and [vdso] */
+	uint64_t pie;	      /* where a position-independent program goes */
+	uint64_t brk_gap;     /* between the end of bss and the heap */
 };
-/* Where a new program's parts go. */
-void exec_layout(struct exec_layout *l);
 
 /* A loaded program. */
 struct elf_image {

@@ -48,7 +48,8 @@ enum {
 };
 #define RLIM_INFINITY UINT64_MAX
 
-#define READ_IMPLIES_EXEC 0x0400000u /* of personality(2) */
+#define ADDR_NO_RANDOMIZE 0x0040000u /* of personality(2) */
+#define READ_IMPLIES_EXEC 0x0400000u
 
 struct rlimit {
 	uint64_t cur, max;

@@ -9,6 +9,7 @@
 #include "kernel/lib/print.h"
 #include "kernel/lib/spinlock.h"
 #include "kernel/proc/sched.h"
+#include "kernel/proc/vdso.h"
 
 struct timer_base {
 	struct spinlock lock;	/* interrupts off */
@@ -19,7 +20,6 @@ struct timer_base {
 } aligned(64);
 
 static struct timer_base bases[MAX_CPUS];
-static uint64_t realtime_offset; /* atomic: real time = monotonic + this */
 
 uint64_t
 clock_monotonic(void)
@@ -30,13 +30,13 @@ clock_monotonic(void)
 uint64_t
 clock_realtime(void)
 {
-	return clock_monotonic() + __atomic_load_n(&realtime_offset, __ATOMIC_RELAXED);
+	return clock_monotonic() + __atomic_load_n(&vdso_page.data.realtime_offset, __ATOMIC_RELAXED);
 }
 
 void
 clock_realtime_set(uint64_t ns)
 {
-	__atomic_store_n(&realtime_offset, ns - clock_monotonic(), __ATOMIC_RELAXED);
+	__atomic_store_n(&vdso_page.data.realtime_offset, ns - clock_monotonic(), __ATOMIC_RELAXED);
 }
 
 void
