@@ -206,8 +206,14 @@ $(addprefix $(B)/user/,$(UTESTS)): $(B)/user/test-%: user/test/%.c \
 	$(say) CCLD $@
 	$(Q)$(CC) $(CFLAGS_USER) -o $@ $<
 
-# The one that is position-independent.
-$(B)/user/test-pie: CFLAGS_USER := $(filter-out -static,$(CFLAGS_USER)) -fPIE -static-pie
+# Those that are position-independent.
+$(B)/user/test-pie: private CFLAGS_USER := $(filter-out -static,$(CFLAGS_USER)) -fPIE -static-pie
+# As in a textbook: an address to guess, and nothing between a buffer and it.
+$(B)/user/victim: private CFLAGS_USER := $(filter-out -static,$(CFLAGS_USER)) -fPIE -static-pie \
+	-fno-stack-protector -U_FORTIFY_SOURCE
+# Without a library, and its own interpreter.
+$(B)/user/layout: private CFLAGS_USER := $(filter-out -static -pthread,$(CFLAGS_USER)) -ffreestanding -fPIE -pie -nostdlib \
+	-fno-stack-protector -Wl,--dynamic-linker=/bin/layout
 
 $(B)/user/bench-hello: user/bench/hello.c $(B)/user/flags
 	$(say) CCLD $@

@@ -217,6 +217,12 @@ def _neighbour_overwritten(s: Scene) -> bool:
     return False
 
 
+def _safe_opened(s: Scene) -> bool:
+    """The victim's function that nothing calls wrote to the file that the attacker has mapped."""
+    (address,) = struct.unpack("<Q", s.user(s.program.sym("attack_address"), 8))
+    return s.user(address, 8) == struct.pack("<Q", MAGIC)
+
+
 VERDICTS: dict[str, Callable[[Scene], bool]] = {
     "smep": _ran_in_kernel("attack_payload"),
     "wx-data": _ran_in_kernel("vuln_buffer"),
@@ -229,6 +235,7 @@ VERDICTS: dict[str, Callable[[Scene], bool]] = {
     "umip": lambda s: _LEAKED[s.machine.arch.name](s),
     "nx": _data_ran,
     "stack-guard": _neighbour_overwritten,
+    "aslr": _safe_opened,
     "kaslr": lambda s: s.word("vuln_gadget_ran") == MAGIC,
     "format": lambda s: s.kernel.owns(s.pointer("attack_address")),
     "leaks": lambda s: s.pointer("attack_address") == s.image.sym("kernel_main")

@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 ATTACKS = {arch: attacks(ROOT / "user" / "attack", arch) for arch in ARCHES}
 PROMPT = r"[#$] (?:\x1b\[6n)?\Z"
 USER_END = 1 << 47
+PROGRAMS = {"x86_64": 0x5555_5555_4000, "aarch64": 0xAAAA_AAAA_0000}    # position-independent ones lie from there up
 STACKS = (0xFFFF_C900_0000_0000, 0xFFFF_D980_0000_0000)    # wherever kaslr puts their area
 
 pytestmark = pytest.mark.guest
@@ -125,6 +126,16 @@ FAULTS = {"x86_64": ExcLog.faults, "aarch64": ExcLog.arm_faults}
 
 # The exception that stops each attack: vector, error code, privilege level, address. An attack that is not
 # here is stopped by the kernel's own check, which raises none.
+def _where_the_copys_function_was(address: int, arch: str) -> bool:
+    """Whether an address is one that a copy of attack aslr's victim may have had for its secret function."""
+    victim = Image(ROOT / "build" / arch / "user" / "victim")
+    try:
+        return PROGRAMS[arch] <= address < PROGRAMS[arch] + (16 << 40) and \
+            (address - victim.sym("open_safe")) % 4096 == 0
+    finally:
+        victim.close()
+
+
 X86_64: dict[str, Callable[[X86Exception, Image, Image], bool]] = {
     "nx": lambda e, k, p: (e.vector, e.error, e.cpl) == (14, 0x15, 3) and e.cr2 == e.rip,
     "umip": lambda e, k, p: (e.vector, e.error, e.cpl, e.rip) == (13, 0, 3, p.sym("attack_sidt")),
@@ -140,6 +151,8 @@ X86_64: dict[str, Callable[[X86Exception, Image, Image], bool]] = {
     "null-guard": lambda e, k, p: (e.vector, e.error, e.cpl) == (14, 0x10, 0) and e.cr2 == e.rip == 0,
     "null-object": lambda e, k, p: (e.vector, e.error, e.cpl) == (14, 0x0, 0) and (e.cr2 or 0) < 0x1000,
     "stack-guard": lambda e, k, p: e.vector == 8 and e.cpl == 0,
+    "aslr": lambda e, k, p: (e.vector, e.error, e.cpl) == (14, 0x14, 3) and e.cr2 == e.rip
+    and _where_the_copys_function_was(e.rip, "x86_64"),
     "kaslr": lambda e, k, p: (e.vector, e.error, e.cpl) == (14, 0x10, 0)
     and e.cr2 == e.rip == k.linked().sym("vuln_gadget"),
 }
@@ -164,17 +177,19 @@ AARCH64: dict[str, Callable[[ArmException, Image, Image], bool]] = {
     # There is no double fault: the guard page's own abort finds another stack.
     "stack-guard": lambda e, k, p: e.data and (e.from_el, e.present) == (1, False)
     and STACKS[0] <= (e.far or 0) < STACKS[1],
+    "aslr": lambda e, k, p: fetch_of(e, 0, e.elr, False) and _where_the_copys_function_was(e.elr or 0, "aarch64"),
     "kaslr": lambda e, k, p: fetch_of(e, 1, k.linked().sym("vuln_gadget"), False),
 }
 STOPPED_BY = {"x86_64": X86_64, "aarch64": AARCH64}
 # The row that the console names, if it is not the attack's own name; None: there is nothing to report.
-REPORTS: dict[str, str | None] = {"wp-cow": "smap", "wx-data": "wx", "null-object": "null-guard", "leaks": None}
+REPORTS: dict[str, str | None] = {"wp-cow": "smap", "wx-data": "wx", "null-object": "null-guard", "leaks": None,
+                                  "aslr": None}
 # How those end that are stopped in user mode, as the shell tells it; where the kernel was stopped, the
 # process is killed.
 KILLED = 128 + 9
 GOES_ON = {"format": 0, "leaks": 0}     # it is told nothing, and ends by itself
-STATUS = {"x86_64": {"nx": 128 + 11, "umip": 128 + 11, **GOES_ON},
-          "aarch64": {"nx": 128 + 11, "umip": 128 + 4, **GOES_ON}}
+STATUS = {"x86_64": {"nx": 128 + 11, "umip": 128 + 11, "aslr": 128 + 11, **GOES_ON},
+          "aarch64": {"nx": 128 + 11, "umip": 128 + 4, "aslr": 128 + 11, **GOES_ON}}
 
 
 def test_attack_is_stopped_by_the_processor_where_it_should_be(lost: dict[str, Lost], program: Image, arch: str,
