@@ -65,7 +65,7 @@ B	:= build/$(ARCH)
 CFLAGS_KERNEL := -std=gnu11 -O2 -g -ffreestanding -nostdinc \
 	-isystem $(shell $(CC) -print-file-name=include 2>/dev/null) \
 	-I. -Iarch/$(ARCH) -I$(B) -ffile-prefix-map=$(CURDIR)=. \
-	-fno-common -fpie -fvisibility=hidden -fno-stack-protector \
+	-fno-common -fpie -fvisibility=hidden -fstack-protector-strong \
 	-fno-strict-aliasing -fno-strict-overflow -fno-delete-null-pointer-checks \
 	-ftrivial-auto-var-init=zero -fno-omit-frame-pointer \
 	-fno-asynchronous-unwind-tables -fno-unwind-tables -Wframe-larger-than=2048 \
@@ -73,6 +73,13 @@ CFLAGS_KERNEL := -std=gnu11 -O2 -g -ffreestanding -nostdinc \
 CFLAGS_x86_64 := -m64 -mno-red-zone -mgeneral-regs-only -mcmodel=small -fcf-protection=none
 CFLAGS_aarch64 := -march=armv8-a -mgeneral-regs-only -mcmodel=small -mno-outline-atomics \
 	-mbranch-protection=none
+# Where compiled code reads the canary: struct cpu's, through GS; struct thread's, through SP_EL0.
+CANARY_OFFSET_x86_64 := 16
+CANARY_OFFSET_aarch64 := 0
+GUARD_x86_64 := -mstack-protector-guard=tls -mstack-protector-guard-reg=gs
+GUARD_aarch64 := -mstack-protector-guard=sysreg -mstack-protector-guard-reg=sp_el0
+CFLAGS_$(ARCH) += $(GUARD_$(ARCH)) -mstack-protector-guard-offset=$(CANARY_OFFSET_$(ARCH)) \
+	-DCANARY_OFFSET=$(CANARY_OFFSET_$(ARCH))
 # What only one compiler knows. (clang's own assembler would read offsets.c's marker lines.)
 CFLAGS_gcc := -fno-ipa-icf -Wmissing-format-attribute
 # Before clang 16 zeroed locals must be asked for twice.

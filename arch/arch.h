@@ -75,6 +75,8 @@ void arch_protect_init_data(void);
 /* ---- Processors and interrupts ---------------------------------------------------------------
  *   unsigned arch_cpu_number(void)          0 .. MAX_CPUS-1 of the running CPU
  *   struct cpu *this_cpu(void)
+ *   uint64_t arch_canary(void)              what compiled code compares its canaries with
+ *   void arch_canary_load(t)                makes it that of t, the current thread
  *   struct thread *arch_current(void)
  *   irqstate_t arch_irq_save(void)          masks interrupts, returns the earlier state
  *   void arch_irq_restore(irqstate_t)
@@ -140,6 +142,8 @@ struct trapframe *arch_user_frame(struct thread *t);
 noreturn void arch_enter_user(void);
 /* Sets the TLS register of t (the current thread, or one that never ran). */
 void arch_set_tls(struct thread *t, uint64_t value);
+/* Fills tf, for a report, as if the kernel had been interrupted at ip with that frame pointer. */
+void arch_kernel_frame(struct trapframe *tf, uint64_t ip, uint64_t fp);
 /* Leaves the present kernel stack for good: runs fn(arg), which does not return, at its top. */
 noreturn void arch_abandon_stack(void (*fn)(void *arg), void *arg);
 /* Initialises tf, and the current thread's TLS and segment registers, to start a program. */
@@ -254,14 +258,6 @@ bool arch_no_execute_supported(void); /* pages can be non-executable */
 bool arch_no_execute_active(void);
 void arch_write_protect_set(bool on); /* the kernel obeys read-only pages */
 bool arch_write_protect_active(void);
-bool arch_branch_guard_supported(void); /* user mode does not steer the kernel's predicted branches */
-void arch_branch_guard_enable(void);
-bool arch_branch_guard_active(void);
-bool arch_sibling_guard_supported(void); /* nor do this core's other hardware threads anyone's */
-void arch_sibling_guard_enable(void);
-bool arch_sibling_guard_active(void);
-bool arch_predictor_barrier_supported(void);
-void arch_predictor_barrier(void); /* branches from here on are not predicted from those before */
 /* ARCH_NAME_EXEC_GUARD ..., in machine.h: what the manuals call each bit. */
 
 /* Calls fn for every mapping of the kernel half; size is that of the page. */

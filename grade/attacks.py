@@ -236,6 +236,7 @@ VERDICTS: dict[str, Callable[[Scene], bool]] = {
     "nx": _data_ran,
     "stack-guard": _neighbour_overwritten,
     "aslr": _safe_opened,
+    "canary": lambda s: s.word("vuln_stack_mark") == MAGIC,
     "kaslr": lambda s: s.word("vuln_gadget_ran") == MAGIC,
     "format": lambda s: s.kernel.owns(s.pointer("attack_address")),
     "leaks": lambda s: s.pointer("attack_address") == s.image.sym("kernel_main")

@@ -3,6 +3,7 @@
 #include "kernel/dev/console.h"
 #include "kernel/fs/procfs.h"
 #include "kernel/fs/vfs.h"
+#include "kernel/harden/canary.h"
 #include "kernel/harden/format.h"
 #include "kernel/harden/harden.h"
 #include "kernel/lib/print.h"
@@ -31,6 +32,7 @@ unpack_initramfs(void)
 noreturn void
 kernel_main(void)
 {
+	canary_start();
 	format_init();
 	kprintf("Rampart on %s: %s\n", ARCH_UNAME_MACHINE, boot_info.cmdline);
 	arch_vm_init();

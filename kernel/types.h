@@ -68,6 +68,7 @@ popcount64(uint64_t v)
 #define packed	       __attribute__((packed))
 #define always_inline  inline __attribute__((always_inline))
 #define noinline       __attribute__((noinline))
+#define no_canary      __attribute__((no_stack_protector)) /* runs while the canary changes */
 #define likely(x)      __builtin_expect(!!(x), 1)
 #define unlikely(x)    __builtin_expect(!!(x), 0)
 

@@ -49,6 +49,8 @@ void firmware_init(const void *dtb, size_t mapped);
 
 /* cpu.c */
 void a64_percpu_init(struct cpu *c);
+/* Stands for the boot context until the first idle thread runs. */
+extern struct thread a64_boot_thread;
 /* Control registers of the running CPU, as harden= wants them. */
 void a64_cpu_init(struct cpu *c);
 

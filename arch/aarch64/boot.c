@@ -26,7 +26,7 @@ struct elf_rela {
  * The linker left only relative relocations.  The image lies at its link address plus `here`; its pointers
  * become those of an image at the link address plus `slide`.
  */
-static void
+static no_canary void
 relocate(uint64_t here, uint64_t slide)
 {
 	/* Hidden: without an entry in the table of addresses, which is not relocated yet. */
@@ -45,7 +45,7 @@ a64_image_phys(const void *p)
 	return image_base + (uint64_t)((const char *)p - __image_start);
 }
 
-noreturn void
+no_canary noreturn void
 a64_boot(uint64_t dtb, uint64_t image)
 {
 	uint64_t here = image - ARCH_IMAGE_LINK, slide;
@@ -65,7 +65,7 @@ a64_boot(uint64_t dtb, uint64_t image)
 	boot_leave_physical(slide - here);
 }
 
-noreturn void
+no_canary noreturn void
 a64_boot_placed(void)
 {
 	uint64_t image = image_base;

@@ -11,18 +11,20 @@ noreturn void a64_enter_user(struct trapframe *tf);
 void a64_thread_start(void);
 
 /* A thread that stands for the boot context until the first idle thread runs. */
-static struct thread boot_thread = {.name = "boot"};
+struct thread a64_boot_thread = {.name = "boot"};
+
+_Static_assert(offsetof(struct thread, canary) == CANARY_OFFSET, "what the compiler was told");
 
 #define MPIDR_AFFINITY 0xff00fffffful
 
 /* From the first instruction of C on, per-CPU data is reachable and exceptions are caught. */
-void
+no_canary void
 a64_percpu_init(struct cpu *c)
 {
 	c->number = (uint32_t)(c - cpus);
 	c->mpidr = READ_SYSREG(mpidr_el1) & MPIDR_AFFINITY;
 	if (!c->thread)
-		c->thread = &boot_thread;
+		c->thread = &a64_boot_thread;
 	if (!c->overflow_sp) /* what is below it does not matter any more once it is needed */
 		c->overflow_sp = (uint64_t)boot_stack_top;
 	WRITE_SYSREG(tpidr_el1, c);
@@ -205,7 +207,7 @@ arch_thread_destroy(struct thread *t)
  * Another CPU runs prev only after it has seen prev->on_cpu cleared with release (schedule), so what is
  * saved here needs no barrier for itself.
  */
-struct thread *
+no_canary struct thread *
 arch_switch(struct thread *prev, struct thread *next)
 {
 	struct cpu *c = this_cpu();
@@ -254,6 +256,18 @@ arch_exec_frame(struct trapframe *tf, uint64_t entry, uint64_t sp)
 		.syscall = NOT_SYSCALL,
 	};
 	arch_set_tls(current, 0);
+}
+
+void
+arch_kernel_frame(struct trapframe *tf, uint64_t ip, uint64_t fp)
+{
+	*tf = (struct trapframe){
+		.pc = ip,
+		.sp = fp,
+		.pstate = PSTATE_EL1H,
+		.syscall = NOT_SYSCALL,
+	};
+	tf->x[29] = fp;
 }
 
 void

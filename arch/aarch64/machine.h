@@ -201,6 +201,19 @@ arch_current(void)
 	return t;
 }
 
+/* SP_EL0 is the thread, in which compiled code finds the canary (Makefile; cpu.c asserts where). */
+static always_inline uint64_t
+arch_canary(void)
+{
+	uint64_t thread, v;
+
+	__asm__ volatile("mrs %0, sp_el0" : "=r"(thread));
+	__asm__ volatile("ldr %0, [%1, %2]" : "=r"(v) : "r"(thread), "i"(CANARY_OFFSET));
+	return v;
+}
+
+#define arch_canary_load(t) ((void)(t)) /* it is read there */
+
 static always_inline unsigned
 arch_cpu_number(void)
 {
@@ -406,7 +419,4 @@ void arch_memset(void *dst, uint8_t c, size_t n);
 #define ARCH_NAME_ACCESS_GUARD	"PSTATE.PAN"
 #define ARCH_NAME_INFO_GUARD	"EL0 traps"
 #define ARCH_NAME_NO_EXECUTE	"UXN"
-#define ARCH_NAME_BRANCH_GUARD	"FEAT_CSV2"
-#define ARCH_NAME_SIBLING_GUARD "control of its siblings' predictions"
-#define ARCH_NAME_PREDICTOR_BARRIER "predictor barrier"
 #define ARCH_NAME_WRITE_PROTECT "AP[2]"

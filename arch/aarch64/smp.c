@@ -105,7 +105,7 @@ arch_stop_others(void)
 }
 
 /* First C of a secondary processor, on its idle thread's stack. */
-noreturn void
+no_canary noreturn void
 a64_secondary(struct cpu *c)
 {
 	a64_percpu_init(c);

@@ -111,6 +111,9 @@ start:
 	mov x30, xzr
 	mov x0, x19
 	mov x1, x20
+	adrp x2, a64_boot_thread /* where C looks for its canary: 0 until there are random numbers */
+	add x2, x2, :lo12:a64_boot_thread
+	msr sp_el0, x2
 	bl a64_boot
 	b .
 END(boot_entry)

@@ -67,6 +67,7 @@
 /* PSTATE, as in SPSR_EL1 (ARM C5.2.18) */
 #define PSTATE_EL0   0
 #define PSTATE_MODE  0x1f
+#define PSTATE_EL1H  5 /* EL1 on its own stack pointer */
 #define PSTATE_F     SBIT(6)
 #define PSTATE_I     SBIT(7)
 #define PSTATE_A     SBIT(8)

@@ -40,7 +40,7 @@ struct elf_rela {
  * The linker left only relative relocations.  The image lies at its link address plus `here`; its pointers
  * become those of an image at the link address plus `slide`.
  */
-static void
+static no_canary void
 relocate(uint64_t here, uint64_t slide)
 {
 	extern const struct elf_rela __rela_start[], __rela_end[];
@@ -103,7 +103,7 @@ take_down_start_info(const struct pvh_start_info *si)
 		boot_info.initrd = (struct boot_range){PADDR(modules[0].base), modules[0].size};
 }
 
-noreturn void
+no_canary noreturn void
 x86_boot(uint64_t start_info)
 {
 	uint64_t here = KERNEL_LOAD_BASE - ARCH_IMAGE_LINK, slide;
@@ -119,7 +119,7 @@ x86_boot(uint64_t start_info)
 	boot_leave_physical(slide - here, start_info);
 }
 
-noreturn void
+no_canary noreturn void
 x86_boot_placed(uint64_t start_info)
 {
 	const struct pvh_start_info *si = phys_to_virt(PADDR(start_info));

@@ -18,13 +18,14 @@ void x86_thread_start(void);
 static struct thread boot_thread = {.name = "boot"};
 
 /* From the first instruction of C on, per-CPU data is reachable. */
-void
+no_canary void
 x86_percpu_init(struct cpu *c)
 {
 	c->self = c;
 	c->number = (uint32_t)(c - cpus);
 	if (!c->thread)
 		c->thread = &boot_thread;
+	c->canary = c->thread->canary;
 	x86_wrmsr(MSR_GS_BASE, (uint64_t)c);
 	x86_wrmsr(MSR_KERNEL_GS_BASE, 0);
 }
@@ -299,7 +300,7 @@ load_tls(const struct thread *t)
 	x86_wrmsr(MSR_KERNEL_GS_BASE, t->arch.gs_base);
 }
 
-struct thread *
+no_canary struct thread *
 arch_switch(struct thread *prev, struct thread *next)
 {
 	struct cpu *c = this_cpu();
@@ -315,6 +316,7 @@ arch_switch(struct thread *prev, struct thread *next)
 	if (next->vm && c->pt != &next->vm->pt)
 		arch_pt_activate(&next->vm->pt);
 	c->thread = next;
+	c->canary = next->canary;
 	c->kernel_sp = (uint64_t)next->kstack + KSTACK_SIZE;
 	c->tss.rsp[0] = c->kernel_sp;
 	return x86_switch_stack(prev, next);
@@ -349,6 +351,19 @@ arch_exec_frame(struct trapframe *tf, uint64_t entry, uint64_t sp)
 	arch_set_tls(current, 0);
 	clear_selectors();
 	load_tls(current);
+}
+
+void
+arch_kernel_frame(struct trapframe *tf, uint64_t ip, uint64_t fp)
+{
+	*tf = (struct trapframe){
+		.rip = ip,
+		.cs = SEL_KERNEL_CODE,
+		.rflags = RFLAGS_FIXED,
+		.rbp = fp,
+		.rsp = fp,
+		.ss = SEL_KERNEL_DATA,
+	};
 }
 
 void

@@ -205,6 +205,7 @@ struct tss {
 struct cpu {
 	struct cpu *self;	/* at %gs:0 */
 	struct thread *thread; /* at %gs:8: the one that runs */
+	uint64_t canary;	/* at %gs:16 (Makefile): its canary, for compiled code */
 	uint64_t kernel_sp;	/* top of the current thread's kernel stack: where system calls start */
 	uint64_t user_sp;	/* scratch of the system call entry */
 	uint32_t number;
@@ -238,6 +239,20 @@ arch_current(void)
 	__asm__("mov %%gs:8, %0" : "=r"(t));
 	return t;
 }
+
+_Static_assert(offsetof(struct cpu, canary) == CANARY_OFFSET, "what the compiler was told");
+
+static always_inline uint64_t
+arch_canary(void)
+{
+	uint64_t v;
+
+	__asm__ volatile("mov %%gs:%c1, %0" : "=r"(v) : "i"(CANARY_OFFSET));
+	return v;
+}
+
+/* Needs struct thread, which is not there yet. */
+#define arch_canary_load(t) ((void)(this_cpu()->canary = (t)->canary))
 
 static always_inline unsigned
 arch_cpu_number(void)
@@ -479,7 +494,4 @@ arch_memset(void *dst, uint8_t c, size_t n)
 #define ARCH_NAME_ACCESS_GUARD	"CR4.SMAP"
 #define ARCH_NAME_INFO_GUARD	"CR4.UMIP"
 #define ARCH_NAME_NO_EXECUTE	"EFER.NXE"
-#define ARCH_NAME_BRANCH_GUARD	"enhanced SPEC_CTRL.IBRS"
-#define ARCH_NAME_SIBLING_GUARD "SPEC_CTRL.STIBP"
-#define ARCH_NAME_PREDICTOR_BARRIER "PRED_CMD.IBPB"
 #define ARCH_NAME_WRITE_PROTECT "CR0.WP"

@@ -114,7 +114,7 @@ x86_prepare_trampoline(void)
 }
 
 /* First C of a secondary processor, on its idle thread's stack and the bring-up tables. */
-static noreturn void
+static no_canary noreturn void
 secondary_entry(struct cpu *c)
 {
 	x86_percpu_init(c);

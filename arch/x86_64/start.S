@@ -10,6 +10,7 @@
 #include "offsets.h"
 
 #define LOAD_BASE     0x200000 /* kernel.lds: where .text.boot is loaded */
+#define MSR_GS_BASE   0xc0000101
 
 #define MULTIBOOT_HEADER_MAGIC 0xe85250d6
 
@@ -127,6 +128,11 @@ boot_long:
 	mov %eax, %fs
 	mov %eax, %gs
 	lea boot_stack_top(%rip), %rsp
+	lea cpus(%rip), %rax /* where C looks for its canary: 0 until there are random numbers */
+	mov %rax, %rdx
+	shr $32, %rdx
+	mov $MSR_GS_BASE, %ecx
+	wrmsr
 	xor %ebp, %ebp
 	mov %esi, %edi
 	call x86_boot

@@ -105,7 +105,7 @@ def _run_all(m: Machine, image: Image) -> Iterator[tuple[str, Lost]]:
         m.stop()
         kernel = Kernel(m, image)
         unchanged = not text_changed(m, image, "vuln_victim") and MAGIC not in (
-            kernel.u64(image.sym(name)) for name in ("vuln_mark", "vuln_readonly", "vuln_gadget_ran"))
+            kernel.u64(image.sym(name)) for name in ("vuln_mark", "vuln_readonly", "vuln_gadget_ran", "vuln_stack_mark"))
         m.cont()
         yield name, Lost(status, said, FAULTS[m.arch.name](m.exclog, mark), alive, unchanged, image)
 

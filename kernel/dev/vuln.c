@@ -165,6 +165,18 @@ recurse_call(uaddr_t arg)
 	return (long)recurse(r.depth, r.fill);
 }
 
+/* The families' calls. */
+static long
+other_call(unsigned cmd, uaddr_t arg)
+{
+	static long (*const families[])(unsigned, uaddr_t) = {vuln_address_ioctl, vuln_stack_ioctl};
+	long result = -ENOTTY;
+
+	for (unsigned i = 0; i < ARRAY_LEN(families) && result == -ENOTTY; i++)
+		result = families[i](cmd, arg);
+	return result;
+}
+
 static long
 vuln_ioctl(struct file *f unused, unsigned cmd, uaddr_t arg)
 {
@@ -197,7 +209,7 @@ vuln_ioctl(struct file *f unused, unsigned cmd, uaddr_t arg)
 	case VULN_RECURSE:
 		return recurse_call(arg);
 	default:
-		return vuln_address_ioctl(cmd, arg);
+		return other_call(cmd, arg);
 	}
 }
 

@@ -64,6 +64,17 @@ struct vuln_text {
 #define VULN_LATEST_SET	   VULN_IOC(10, struct vuln_set)
 #define VULN_RECURSE	   VULN_IOC(11, struct vuln_recursion)
 
+/* A string of bytes for a kernel function that keeps a copy of it on its stack. */
+struct vuln_string {
+	uint64_t from, size;
+	uint64_t gadget; /* comes back: what an attacker found in the image, and where this kernel has it */
+};
+
+#define VULN_STRING_SIZE 64 /* what the function has room for */
+
+/* vuln_stack.c */
+#define VULN_STRING VULN_IOC(80, struct vuln_string)
+
 /* vuln_address.c */
 #define VULN_LINKED VULN_IOC(64, struct vuln_word)
 #define VULN_COOKIE VULN_IOC(65, struct vuln_word)

@@ -4,3 +4,4 @@
 #include "kernel/types.h"
 
 long vuln_address_ioctl(unsigned cmd, uaddr_t arg);
+long vuln_stack_ioctl(unsigned cmd, uaddr_t arg);

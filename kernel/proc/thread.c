@@ -2,6 +2,7 @@
 #include "kernel/proc/thread.h"
 
 #include "kernel/errno.h"
+#include "kernel/harden/canary.h"
 #include "kernel/harden/stack_guard.h"
 #include "kernel/lib/string.h"
 #include "kernel/mm/heap.h"
@@ -20,6 +21,7 @@ thread_create(const char *name, void (*fn)(void *arg), void *arg, struct thread 
 		kfree(t);
 		return err;
 	}
+	t->canary = canary_new();
 	strlcpy(t->name, name, sizeof(t->name));
 	list_init(&t->siblings);
 	list_init(&t->run_link);

@@ -29,7 +29,8 @@ enum thread_state {
 #define THREAD_NAME_LEN 16
 
 struct thread {
-	struct arch_thread arch; /* first: assembly reaches it */
+	uint64_t canary; /* first: compiled code reads it there on some architectures; fixed */
+	struct arch_thread arch;
 
 	int tid;
 	char name[THREAD_NAME_LEN]; /* comm */

@@ -1,0 +1,69 @@
+/* /dev/vuln: bugs of a function with its own stack. */
+#include "arch/arch.h"
+#include "kernel/dev/vuln.h"
+#include "kernel/dev/vuln_calls.h"
+#include "kernel/errno.h"
+#include "kernel/mm/uaccess.h"
+#include "kernel/proc/process.h"
+
+#define INPUT_MAX 256
+
+static uint8_t vuln_input[INPUT_MAX] aligned(8);
+/* Read from outside: whether the gadget ran. */
+static volatile uint64_t vuln_stack_mark;
+
+/* What an attacker looks for in an image: here, code that leaves a mark and ends the process in peace. */
+static noinline void
+vuln_stack_gadget(void)
+{
+	vuln_stack_mark = *(const uint64_t *)vuln_input;
+	process_exit(0);
+}
+
+/* CWE-121: the buffer has room for VULN_STRING_SIZE bytes, and nobody compares. */
+static noinline uint64_t
+vuln_string_sum(size_t size)
+{
+	uint8_t buffer[VULN_STRING_SIZE];
+	volatile uint8_t *to = buffer;
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < size; i++)
+		to[i] = vuln_input[i];
+	for (size_t i = 0; i < MIN(size, sizeof(buffer)); i++)
+		sum += to[i];
+	return sum;
+}
+
+/* Some architectures keep return addresses below the locals: it is this one's that lies above the buffer. */
+static noinline long
+string_sum(size_t size)
+{
+	return (long)(vuln_string_sum(size) & INT32_MAX);
+}
+
+static long
+string(uaddr_t arg)
+{
+	struct vuln_string s;
+
+	if (get_user(&s, arg))
+		return -EFAULT;
+	if (s.size > sizeof(vuln_input))
+		return -EINVAL;
+	s.gadget = (uint64_t)vuln_stack_gadget;
+	if (copy_from_user(vuln_input, UADDR(s.from), s.size) || put_user(arg, &s))
+		return -EFAULT;
+	return string_sum(s.size);
+}
+
+long
+vuln_stack_ioctl(unsigned cmd, uaddr_t arg)
+{
+	switch (cmd) {
+	case VULN_STRING:
+		return string(arg);
+	default:
+		return -ENOTTY;
+	}
+}

@@ -1,0 +1,11 @@
+/* Stack canaries: each thread's own; compiled code reads the running thread's (Makefile, GUARD_*). */
+#pragma once
+
+#include "kernel/types.h"
+
+/* A value for a new thread: drawn, or 0 with harden=-canary. */
+must_use uint64_t canary_new(void);
+/* Gives the boot context its own.  From a function that does not return. */
+void canary_start(void);
+/* Compiled code calls it where a function finds its canary changed.  Does not come back to that stack. */
+noreturn void __stack_chk_fail(void);
