@@ -258,6 +258,14 @@ bool arch_no_execute_supported(void); /* pages can be non-executable */
 bool arch_no_execute_active(void);
 void arch_write_protect_set(bool on); /* the kernel obeys read-only pages */
 bool arch_write_protect_active(void);
+bool arch_branch_guard_supported(void); /* user mode does not steer the kernel's predicted branches */
+void arch_branch_guard_enable(void);
+bool arch_branch_guard_active(void);
+bool arch_sibling_guard_supported(void); /* nor do this core's other hardware threads anyone's */
+void arch_sibling_guard_enable(void);
+bool arch_sibling_guard_active(void);
+bool arch_predictor_barrier_supported(void);
+void arch_predictor_barrier(void); /* branches from here on are not predicted from those before */
 /* ARCH_NAME_EXEC_GUARD ..., in machine.h: what the manuals call each bit. */
 
 /* Calls fn for every mapping of the kernel half; size is that of the page. */

@@ -121,6 +121,56 @@ arch_write_protect_active(void)
 	return par & BIT(0);
 }
 
+/*
+ * Branch prediction (ARM D17.2.65, ID_AA64PFR0_EL1.CSV2): from 1 on, one context does not steer another's
+ * predicted branches, and there is nothing to set.
+ */
+bool
+arch_branch_guard_supported(void)
+{
+	return ID_FIELD(id_aa64pfr0_el1, 56) != 0;
+}
+
+void
+arch_branch_guard_enable(void)
+{
+}
+
+bool
+arch_branch_guard_active(void)
+{
+	return arch_branch_guard_supported();
+}
+
+bool
+arch_sibling_guard_supported(void)
+{
+	return false;
+}
+
+void
+arch_sibling_guard_enable(void)
+{
+}
+
+bool
+arch_sibling_guard_active(void)
+{
+	return false;
+}
+
+/* With CSV2 none is needed; without, only firmware knows one (SMCCC_ARCH_WORKAROUND_1), and QEMU's does not. */
+bool
+arch_predictor_barrier_supported(void)
+{
+	return false;
+}
+
+void
+arch_predictor_barrier(void)
+{
+}
+
 /* RNDR (ARM D17.2.112), from Armv8.5 on; it may run dry, so it is tried a few times. */
 bool
 arch_entropy(uint64_t *out)

@@ -419,4 +419,7 @@ void arch_memset(void *dst, uint8_t c, size_t n);
 #define ARCH_NAME_ACCESS_GUARD	"PSTATE.PAN"
 #define ARCH_NAME_INFO_GUARD	"EL0 traps"
 #define ARCH_NAME_NO_EXECUTE	"UXN"
+#define ARCH_NAME_BRANCH_GUARD	"FEAT_CSV2"
+#define ARCH_NAME_SIBLING_GUARD "control of its siblings' predictions"
+#define ARCH_NAME_PREDICTOR_BARRIER "predictor barrier"
 #define ARCH_NAME_WRITE_PROTECT "AP[2]"

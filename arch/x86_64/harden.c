@@ -99,6 +99,60 @@ arch_write_protect_active(void)
 	return x86_read_cr0() & CR0_WP;
 }
 
+/* ---- Branch prediction: CPUID 7.0 EDX (SDM 2A CPUID), SDM 4 2.1 ---- */
+
+bool
+arch_branch_guard_supported(void)
+{
+	uint32_t edx = features().d;
+
+	/* ARCH_CAPABILITIES says whether setting the bit once is enough. */
+	return edx & BIT(26) && edx & BIT(29) &&
+	       x86_rdmsr(MSR_ARCH_CAPABILITIES) & ARCH_CAP_IBRS_ALL;
+}
+
+void
+arch_branch_guard_enable(void)
+{
+	x86_wrmsr(MSR_SPEC_CTRL, x86_rdmsr(MSR_SPEC_CTRL) | SPEC_CTRL_IBRS);
+}
+
+bool
+arch_branch_guard_active(void)
+{
+	return x86_rdmsr(MSR_SPEC_CTRL) & SPEC_CTRL_IBRS;
+}
+
+bool
+arch_sibling_guard_supported(void)
+{
+	return features().d & BIT(27);
+}
+
+void
+arch_sibling_guard_enable(void)
+{
+	x86_wrmsr(MSR_SPEC_CTRL, x86_rdmsr(MSR_SPEC_CTRL) | SPEC_CTRL_STIBP);
+}
+
+bool
+arch_sibling_guard_active(void)
+{
+	return x86_rdmsr(MSR_SPEC_CTRL) & SPEC_CTRL_STIBP;
+}
+
+bool
+arch_predictor_barrier_supported(void)
+{
+	return features().d & BIT(26);
+}
+
+noinline void
+arch_predictor_barrier(void)
+{
+	x86_wrmsr(MSR_PRED_CMD, PRED_CMD_IBPB);
+}
+
 /* RDSEED, else RDRAND (SDM 1 7.3.17); either may run dry, so it is tried a few times. */
 bool
 arch_entropy(uint64_t *out)

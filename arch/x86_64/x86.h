@@ -24,6 +24,13 @@
 
 /* Model-specific registers (SDM 4) */
 #define MSR_APIC_BASE	   0x1b
+#define MSR_SPEC_CTRL	   0x48 /* SDM 4 2.1, table 2-2 */
+#define SPEC_CTRL_IBRS	   BIT(0)
+#define SPEC_CTRL_STIBP	   BIT(1)
+#define MSR_PRED_CMD	   0x49
+#define PRED_CMD_IBPB	   BIT(0)
+#define MSR_ARCH_CAPABILITIES 0x10a
+#define ARCH_CAP_IBRS_ALL  BIT(1)
 #define MSR_EFER	   0xc0000080
 #define MSR_STAR	   0xc0000081
 #define MSR_LSTAR	   0xc0000082

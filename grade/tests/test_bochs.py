@@ -16,6 +16,8 @@ from grade.walk_x86_64 import CR0_WP, CR4_SMAP, CR4_SMEP, CR4_UMIP, EFER_NXE
 
 pytestmark = [pytest.mark.bochs, pytest.mark.arch("x86_64"), pytest.mark.timeout(600)]
 
+SPEC_CTRL_IBRS, SPEC_CTRL_STIBP = 1, 2   # SDM 4 2.1
+
 Start = Callable[..., Bochs]
 
 
@@ -46,3 +48,57 @@ def test_every_cpu_has_the_bits_of_the_defences(start: Start, image: Image) -> N
         cr0, cr4, efer = (b.param(cpu, name) for name in ("CR0", "CR4", "MSR.EFER"))
         assert cr0 & CR0_WP and efer & EFER_NXE, f"CPU {cpu}: CR0 {cr0:#x}, EFER {efer:#x}"
         assert cr4 & (wanted := CR4_SMEP | CR4_SMAP | CR4_UMIP) == wanted, f"CPU {cpu}: CR4 {cr4:#x}"
+
+
+def test_branch_prediction_is_restricted_on_every_cpu(start: Start, image: Image) -> None:
+    b = start("/bin/busybox true")
+    b.break_at(image.linked().sym("sys_exit_group"))
+    b.cont()
+    for cpu in range(b.smp):
+        spec_ctrl = b.param(cpu, "MSR.ia32_spec_ctrl")
+        assert spec_ctrl == SPEC_CTRL_IBRS | SPEC_CTRL_STIBP, f"CPU {cpu}: SPEC_CTRL {spec_ctrl:#x}"
+
+
+@pytest.mark.parametrize(("off", "expected"), [("-ibrs", SPEC_CTRL_STIBP), ("-stibp", SPEC_CTRL_IBRS)])
+def test_each_restriction_has_its_switch(start: Start, image: Image, off: str, expected: int) -> None:
+    b = start("/bin/busybox true", smp=1, off=f"-kaslr,{off}")
+    b.break_at(image.linked().sym("sys_exit_group"))
+    b.cont()
+    assert b.param(0, "MSR.ia32_spec_ctrl") == expected
+
+
+TURNS = 20
+
+
+def barriers(b: Bochs, image: Image, program: Image) -> int:
+    """How often the barrier was made in TURNS turns of two programs that have both begun."""
+    turn, barrier = program.sym("turns_turn"), image.linked().sym("arch_predictor_barrier")
+    b.break_at(turn)
+    for _ in range(4):
+        b.cont()
+    b.break_at(barrier)
+    seen = [0, 0]
+    while seen[0] < TURNS:
+        b.cont()
+        seen[b.param(0, "RIP") == barrier] += 1
+    return seen[1]
+
+
+@pytest.mark.parametrize(("users", "expected"), [("1000 1000", 0), ("1000 1001", TURNS), ("0 1000", TURNS)])
+def test_a_barrier_stands_between_programs_of_different_users_alone(start: Start, build: Build, image: Image,
+                                                                   users: str, expected: int) -> None:
+    b = start(f"/bin/test-turns {users} 40", smp=1)
+    program = Image(build.kernel.parent / "user" / "test-turns")
+    try:
+        assert barriers(b, image, program) == expected
+    finally:
+        program.close()
+
+
+def test_without_its_row_no_barrier_is_made(start: Start, build: Build, image: Image) -> None:
+    b = start("/bin/test-turns 1000 1001 40", smp=1, off="-kaslr,-ibpb")
+    program = Image(build.kernel.parent / "user" / "test-turns")
+    try:
+        assert barriers(b, image, program) == 0
+    finally:
+        program.close()

@@ -77,6 +77,9 @@ harden_cpu_init(void)
 	smep_cpu_init();
 	smap_cpu_init();
 	umip_cpu_init();
+	ibrs_cpu_init();
+	stibp_cpu_init();
+	ibpb_cpu_init();
 }
 
 /* ---- Evidence from every CPU ---- */

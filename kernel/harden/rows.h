@@ -12,6 +12,9 @@ void wp_cpu_init(void);
 void smep_cpu_init(void);
 void smap_cpu_init(void);
 void umip_cpu_init(void);
+void ibrs_cpu_init(void);
+void stibp_cpu_init(void);
+void ibpb_cpu_init(void);
 
 /* ABSENT if not supported; ON if active() holds on every CPU.  bit names it in the evidence. */
 enum harden_state harden_poll_cpus(bool (*supported)(void), bool (*active)(void), const char *bit,

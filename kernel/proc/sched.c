@@ -13,6 +13,7 @@
 #include "kernel/proc/sched.h"
 
 #include "kernel/errno.h"
+#include "kernel/harden/ibpb.h"
 #include "kernel/lib/print.h"
 #include "kernel/proc/itimer.h"
 #include "kernel/proc/process.h"
@@ -260,6 +261,7 @@ schedule(void)
 			arch_relax();
 		next->on_cpu = true;
 		next->run_since = now;
+		ibpb_switch(prev, next);
 		settle(arch_switch(prev, next));
 	}
 	arch_irq_restore(s);
