@@ -87,6 +87,9 @@ OFFSETS_clang := -fno-integrated-as
 ZEROED	:= -enable-trivial-auto-var-init-zero-knowing-it-will-be-removed-from-clang
 COMPILER := $(if $(findstring clang,$(shell $(CC) --version 2>/dev/null)),clang,gcc)
 ifeq ($(COMPILER),clang)
+ifdef CROSS
+override CC := $(CC) --target=$(ARCH)-linux-gnu
+endif
 CFLAGS_clang := $(shell $(CC) -Werror -ftrivial-auto-var-init=zero -fsyntax-only -x c /dev/null \
 	2>/dev/null || echo $(ZEROED))
 endif
