@@ -242,7 +242,7 @@ arch_vm_init(void)
 	map_section(__vdso_start, __vdso_end, kernel_prot(PROT_READ));
 	map_section(__data_start, __data_end, kernel_prot(PROT_READ | PROT_WRITE));
 
-	/* Text, rodata and the vDSO have a second address in the direct map; so has the bring-up code. */
+	/* Text and rodata have a second address in the direct map; so has the bring-up code. */
 	protect_kernel(direct(image_phys(__text_start)), text_size, kernel_prot(PROT_READ));
 	protect_kernel(direct(image_phys(__vdso_start)), (uint64_t)(__vdso_end - __vdso_start),
 		       kernel_prot(PROT_READ));
