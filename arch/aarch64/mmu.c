@@ -361,10 +361,21 @@ arch_pt_create(struct arch_pt *pt)
 	return 0;
 }
 
+/* Tables are sparse: most of their entries are passed over in eights. */
+static bool
+eight_are_empty(const uint64_t *e)
+{
+	return !(e[0] | e[1] | e[2] | e[3] | e[4] | e[5] | e[6] | e[7]);
+}
+
 static void
 free_tables(uint64_t *table, unsigned level)
 {
 	for (unsigned i = 0; i < ENTRIES; i++) {
+		if (i % 8 == 0 && eight_are_empty(&table[i])) {
+			i += 7;
+			continue;
+		}
 		if (!(table[i] & PTE_VALID))
 			continue;
 		if (level > 2)
