@@ -17,6 +17,10 @@ INITRD	?= $(B)/initrd.cpio
 V	?= 0
 # 1 leaves the deliberately broken device out of the kernel.
 RELEASE	?= 0
+# 0: branches through registers are left to the processor's predictors (row retpoline).
+RETPOLINE ?= 1
+# 1: returns go by a thunk, too, which no predictor of branches ever answers for (x86_64).
+RETURN_THUNKS ?= 0
 # Where to find a lab's answer: `make grade FROM=dir` takes only the files that the lab names.
 FROM	?= .
 
@@ -80,6 +84,14 @@ GUARD_x86_64 := -mstack-protector-guard=tls -mstack-protector-guard-reg=gs
 GUARD_aarch64 := -mstack-protector-guard=sysreg -mstack-protector-guard-reg=sp_el0
 CFLAGS_$(ARCH) += $(GUARD_$(ARCH)) -mstack-protector-guard-offset=$(CANARY_OFFSET_$(ARCH)) \
 	-DCANARY_OFFSET=$(CANARY_OFFSET_$(ARCH))
+# Branches through registers go by thunks, and nothing is to be found behind a branch that always leaves
+# (kernel/harden/retpoline.c). Returns by thunks too cost five instructions each, and are not the default.
+SPECULATION_x86_64_gcc := -mindirect-branch=thunk-extern -mindirect-branch-register -mharden-sls=all \
+	-fno-jump-tables
+SPECULATION_x86_64_clang := -mretpoline-external-thunk -mharden-sls=all -fno-jump-tables
+SPECULATION_aarch64_gcc := -mharden-sls=all
+SPECULATION_aarch64_clang := -mharden-sls=all
+RETURNS_x86_64 := -mfunction-return=thunk-extern
 # What only one compiler knows. (clang's own assembler would read offsets.c's marker lines.)
 CFLAGS_gcc := -fno-ipa-icf -Wmissing-format-attribute
 # Before clang 16 zeroed locals must be asked for twice.
@@ -94,7 +106,9 @@ CFLAGS_clang := $(shell $(CC) -Werror -ftrivial-auto-var-init=zero -fsyntax-only
 	2>/dev/null || echo $(ZEROED))
 endif
 
-CFLAGS	:= $(CFLAGS_KERNEL) $(CFLAGS_$(ARCH)) $(CFLAGS_$(COMPILER)) $(EXTRA_CFLAGS)
+CFLAGS	:= $(CFLAGS_KERNEL) $(CFLAGS_$(ARCH)) $(CFLAGS_$(COMPILER)) -DRETPOLINE=$(RETPOLINE) \
+	$(if $(filter 1,$(RETPOLINE)),$(SPECULATION_$(ARCH)_$(COMPILER))) -DRETURN_THUNKS=$(RETURN_THUNKS) \
+	$(if $(filter 1,$(RETURN_THUNKS)),$(RETURNS_$(ARCH))) $(EXTRA_CFLAGS)
 ifneq ($(RELEASE),1)
 CFLAGS	+= -DVULN
 endif
@@ -359,3 +373,4 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)$$/  \1\t\2/p' Makefile | expand -t 16
 	@echo 'variables: ARCH=$(ARCH) SMP=$(SMP) MEM=$(MEM) V=$(V) RELEASE=$(RELEASE) CC=$(CC)'
 	@echo '  CMDLINE=words for the kernel, "-- COMMAND" for init    INITRD=$(INITRD)'
+	@echo '  RETPOLINE=$(RETPOLINE) RETURN_THUNKS=$(RETURN_THUNKS)'

@@ -266,6 +266,11 @@ void arch_sibling_guard_enable(void);
 bool arch_sibling_guard_active(void);
 bool arch_predictor_barrier_supported(void);
 void arch_predictor_barrier(void); /* branches from here on are not predicted from those before */
+/*
+ * Whether branches through registers are guarded against speculation, by a look at the kernel's own bytes;
+ * code and size are a function that makes some.  What was looked at goes to how.
+ */
+bool arch_branches_guarded(const void *code, size_t size, char *how, size_t how_size);
 /* ARCH_NAME_EXEC_GUARD ..., in machine.h: what the manuals call each bit. */
 
 /* Calls fn for every mapping of the kernel half; size is that of the page. */

@@ -19,3 +19,30 @@
 	.long end - .;                                                                             \
 	.long to - .;                                                                              \
 	.popsection
+
+/*
+ * Returns and branches through a register.  What follows one is a barrier: a processor that runs straight
+ * on past it finds nothing to do (kernel/harden/retpoline.c).
+ */
+.macro speculation_ends
+#if RETPOLINE
+	dsb sy
+	isb
+#endif
+.endm
+
+.macro return
+	ret
+	speculation_ends
+.endm
+
+.macro jump_register reg
+	br \reg
+	speculation_ends
+.endm
+
+.macro call_register reg
+	adr x30, .Lback\@
+	jump_register \reg
+.Lback\@:
+.endm

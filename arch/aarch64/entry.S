@@ -319,14 +319,14 @@ FUNC(a64_switch_stack)
 	ldp x25, x26, [sp, #64]
 	ldp x27, x28, [sp, #80]
 	ldp x29, x30, [sp], #96
-	ret
+	return
 END(a64_switch_stack)
 
 /* First instructions of a new thread: x0 = the thread before, x19 = fn, x20 = arg. */
 FUNC(a64_thread_start)
 	bl sched_thread_begin
 	mov x0, x20
-	blr x19
+	call_register x19
 	bl sched_exit
 	brk #0
 END(a64_thread_start)
@@ -336,7 +336,7 @@ FUNC(a64_run_on_stack)
 	mov sp, x0
 	mov x29, xzr
 	mov x0, x2
-	blr x1
+	call_register x1
 	brk #0
 END(a64_run_on_stack)
 
@@ -371,7 +371,7 @@ FUNC(a64_fpu_save)
 	mrs x2, fpsr
 	mrs x3, fpcr
 	stp w2, w3, [x0]
-	ret
+	return
 END(a64_fpu_save)
 
 /* void a64_fpu_load(const struct a64_fpu *area) */
@@ -381,6 +381,6 @@ FUNC(a64_fpu_load)
 	ldp w2, w3, [x0]
 	msr fpsr, x2
 	msr fpcr, x3
-	ret
+	return
 END(a64_fpu_load)
 	.section .note.GNU-stack, "", @progbits

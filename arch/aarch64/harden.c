@@ -3,6 +3,7 @@
  * them back.
  */
 #include "kernel/harden/harden.h"
+#include "kernel/lib/print.h"
 #include "a64.h"
 
 uint8_t a64_pan ro_after_init;
@@ -191,4 +192,48 @@ arch_halt(void)
 {
 	for (;;)
 		__asm__ volatile("msr daifset, #15\n\twfi" : : : "memory");
+}
+
+/* ---- Branches through registers: every instruction in memory as text (ARM C4.1) ---- */
+
+#define INSN_BRANCH_MASK 0xfffffc1fu
+#define INSN_BR		 0xd61f0000u
+#define INSN_BLR	 0xd63f0000u
+#define INSN_RET	 0xd65f0000u
+#define INSN_DSB_SY	 0xd5033f9fu
+#define INSN_ISB	 0xd5033fdfu
+#define INSN_MOV_X16	 0xaa0003f0u
+#define INSN_MOV_MASK	 0xffe0ffffu
+
+/*
+ * True if whoever runs straight on past *p soon meets a barrier.  The stubs for calls that GCC puts behind a
+ * function, `mov x16, xN; br x16`, have one barrier for all.
+ */
+static bool
+barrier_behind(const uint32_t *p, const uint32_t *end)
+{
+	while (p + 4 < end && (p[1] & INSN_MOV_MASK) == INSN_MOV_X16 &&
+	       (p[2] & INSN_BRANCH_MASK) == INSN_BR)
+		p += 2;
+	return p[1] == INSN_DSB_SY && p[2] == INSN_ISB;
+}
+
+bool
+arch_branches_guarded(const void *code unused, size_t size unused, char *how, size_t how_size)
+{
+	const uint32_t *end = (const uint32_t *)__text_end;
+	unsigned branches = 0, bare = 0;
+
+	/* Behind start-up's code, which has data among it and runs before any program. */
+	for (const uint32_t *p = (const uint32_t *)__text_boot_end; p + 2 < end; p++) {
+		uint32_t branch = *p & INSN_BRANCH_MASK;
+
+		if (branch != INSN_BR && branch != INSN_BLR && branch != INSN_RET)
+			continue;
+		branches++;
+		bare += branch == INSN_BLR || !barrier_behind(p, end);
+	}
+	snprintf(how, how_size, "%u of %u branches through registers have no barrier behind them", bare,
+		 branches);
+	return branches && !bare;
 }

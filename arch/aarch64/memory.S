@@ -40,7 +40,7 @@ FUNC(arch_memcpy)
 7:	tbz x2, #0, 8f
 	ldrb w3, [x1]
 	strb w3, [x0]
-8:	ret
+8:	return
 END(arch_memcpy)
 
 /*
@@ -98,6 +98,6 @@ FUNC(arch_memset)
 	strh w1, [x0], #2
 11:	tbz x2, #0, 12f
 	strb w1, [x0]
-12:	ret
+12:	return
 END(arch_memset)
 	.section .note.GNU-stack, "", @progbits

@@ -124,7 +124,7 @@ END(boot_entry)
 FUNC(boot_leave_physical)
 	adr x1, 1f
 	add x1, x1, x0
-	br x1
+	jump_register x1
 1:	adrp x0, boot_stack_top
 	mov sp, x0
 	mov x29, xzr
@@ -179,7 +179,8 @@ to_el1:
 	msr spsr_el2, x2
 	msr elr_el2, x30
 	eret
-9:	ret
+	speculation_ends
+9:	return
 
 /*
  * x0, x1 = roots of the low and the high half: sets everything that translation needs; returns in x0
@@ -215,7 +216,7 @@ cpu_setup:
 	dsb nsh
 	isb
 	ldr x0, =SCTLR_INIT
-	ret
+	return
 
 /* x0 = virtual address of this processor's struct cpu.  a64_bringup is read with caches off. */
 FUNC(secondary_start)
@@ -232,7 +233,7 @@ FUNC(secondary_start)
 	add x2, x2, x3
 	msr sctlr_el1, x0
 	isb
-	br x2
+	jump_register x2
 1:	ldr x0, [x19, #CPU_KERNEL_SP]
 	mov sp, x0
 	mov x29, xzr

@@ -53,7 +53,7 @@ FUNC(arch_copy_from_user)
 	subs x2, x2, #1
 	b.ne 5b
 6:	mov x0, x2
-	ret
+	return
 7:	add x2, x2, #64 /* 64 too few while the bulk is copied */
 	b 5b
 8:	add x2, x2, #8
@@ -106,7 +106,7 @@ FUNC(arch_copy_to_user)
 	subs x2, x2, #1
 	b.ne 5b
 6:	mov x0, x2
-	ret
+	return
 7:	add x2, x2, #64
 	b 5b
 8:	add x2, x2, #8
@@ -133,7 +133,7 @@ FUNC(arch_clear_user)
 	subs x1, x1, #1
 	b.ne 3b
 4:	mov x0, x1
-	ret
+	return
 5:	add x1, x1, #8
 	b 3b
 	EX_TABLE(1b, .Lclear_word, 5b)
@@ -153,9 +153,9 @@ FUNC(arch_strncpy_from_user)
 	add x1, x1, #1
 	add x0, x0, #1
 	b 1b
-3:	ret
+3:	return
 4:	mov x0, #-EFAULT
-	ret
+	return
 	EX_TABLE(2b, .Lstring, 4b)
 END(arch_strncpy_from_user)
 
@@ -181,7 +181,7 @@ FUNC(arch_user_cmpxchg32)
 	msr pan, #1
 3:	clrex
 	str w4, [x3]
-	ret
+	return
 4:	mov x0, #-EFAULT
 	mov w4, wzr
 	b 2b

@@ -34,3 +34,33 @@
 	clac
 9:
 .endm
+
+/*
+ * Returns and branches through a register, guarded as in compiled code (kernel/harden/retpoline.c).  What
+ * follows one that always leaves is int3: a processor that runs straight on finds nothing to do.
+ */
+.macro return
+#if RETURN_THUNKS
+	jmp __x86_return_thunk
+#else
+	ret
+#endif
+	int3
+.endm
+
+.macro call_register reg
+#if RETPOLINE
+	call __x86_indirect_thunk_\reg
+#else
+	call *%\reg
+#endif
+.endm
+
+.macro jump_register reg
+#if RETPOLINE
+	jmp __x86_indirect_thunk_\reg
+#else
+	jmp *%\reg
+#endif
+	int3
+.endm

@@ -253,7 +253,7 @@ FUNC(x86_switch_stack)
 	pop %rbx
 	pop %rbp
 	mov %rdi, %rax
-	ret
+	return
 END(x86_switch_stack)
 
 /* First instructions of a new thread: RAX = the thread before, R12 = fn, R13 = arg. */
@@ -261,7 +261,7 @@ FUNC(x86_thread_start)
 	mov %rax, %rdi
 	call sched_thread_begin
 	mov %r13, %rdi
-	call *%r12
+	call_register r12
 	call sched_exit
 	ud2
 END(x86_thread_start)
@@ -271,7 +271,7 @@ FUNC(x86_run_on_stack)
 	mov %rdi, %rsp
 	mov %rdx, %rdi
 	xor %ebp, %ebp
-	call *%rsi
+	call_register rsi
 	ud2
 END(x86_run_on_stack)
 	.section .note.GNU-stack, "", @progbits

@@ -2,6 +2,8 @@
  * The processor's side of the mitigations: which bits there are, setting them on this CPU, reading
  * them back.
  */
+#include "kernel/lib/print.h"
+#include "kernel/lib/string.h"
 #include "x86.h"
 
 uint8_t x86_smap ro_after_init;
@@ -174,4 +176,50 @@ arch_halt(void)
 {
 	for (;;)
 		__asm__ volatile("cli; hlt" : : : "memory");
+}
+
+/* ---- Branches through registers: what lies in memory as text ---- */
+
+#define THUNK_STRIDE 32
+
+/* One thunk's bytes (thunk.S); the stores of the upper eight registers begin with another prefix. */
+static bool
+thunk_stops_speculation(const uint8_t *p)
+{
+	static const uint8_t head[] = {0xe8, 0x08, 0, 0, 0, 0xf3, 0x90, 0x0f, 0xae, 0xe8, 0xeb, 0xf9, 0xcc};
+
+	return memcmp(p, head, sizeof(head)) == 0 && (p[13] == 0x48 || p[13] == 0x4c) && p[14] == 0x89 &&
+	       (p[15] & 0xc7) == 0x04 && p[16] == 0x24 && p[17] == 0xc3 && p[18] == 0xcc;
+}
+
+/* A scan by bytes, not by instructions: only what must be there can be found so. */
+static unsigned
+calls_between(const uint8_t *code, size_t size, const char *start, const char *end)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i + 5 <= size; i++) {
+		int32_t distance;
+		const char *to;
+
+		memcpy(&distance, code + i + 1, sizeof(distance));
+		to = (const char *)code + i + 5 + distance;
+		n += (code[i] == 0xe8 || code[i] == 0xe9) && to >= start && to < end;
+	}
+	return n;
+}
+
+bool
+arch_branches_guarded(const void *code, size_t size, char *how, size_t how_size)
+{
+	extern const char x86_thunks[], x86_thunks_end[];
+	unsigned thunks = 0, good = 0, calls = calls_between(code, size, x86_thunks, x86_thunks_end);
+
+	for (const char *p = x86_thunks; p < x86_thunks_end; p += THUNK_STRIDE) {
+		thunks++;
+		good += thunk_stops_speculation((const uint8_t *)p);
+	}
+	snprintf(how, how_size, "%u of %u thunks stop speculation; system calls go by one: %s", good, thunks,
+		 calls ? "yes" : "no");
+	return good == thunks && calls;
 }

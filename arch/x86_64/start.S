@@ -146,7 +146,7 @@ END(boot_entry)
 FUNC(boot_leave_physical)
 	lea 1f(%rip), %rax
 	add %rdi, %rax
-	jmp *%rax
+	jump_register rax
 1:	lea boot_stack_top(%rip), %rsp
 	xor %ebp, %ebp
 	mov %rsi, %rdi

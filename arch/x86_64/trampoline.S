@@ -46,7 +46,7 @@ long_mode:
 	mov PARAM_CPU, %rdi
 	xor %ebp, %ebp
 	mov PARAM_ENTRY, %rax
-	call *%rax
+	call *%rax /* no thunk here, nor anyone yet to train a predictor */
 	ud2
 
 	.balign 8

@@ -26,7 +26,7 @@ FUNC(arch_copy_to_user)
 2:	rep movsb
 3:	close_user_window
 	mov %rcx, %rax
-	ret
+	return
 4:	lea (%rdx, %rcx, 8), %rcx
 5:	rep movsb /* the bytes of the quadword that faulted, up to the one that does */
 	jmp 3b
@@ -49,7 +49,7 @@ FUNC(arch_clear_user)
 2:	rep stosb
 3:	close_user_window
 	mov %rcx, %rax
-	ret
+	return
 4:	lea (%rdx, %rcx, 8), %rcx
 	jmp 3b
 	EX_TABLE(1b, 4b)
@@ -69,7 +69,7 @@ FUNC(arch_strncpy_from_user)
 	inc %rax
 	jmp 1b
 3:	close_user_window
-	ret
+	return
 4:	mov $-EFAULT, %rax
 	jmp 3b
 	EX_TABLE(2b, 4b)
@@ -85,7 +85,7 @@ FUNC(arch_user_cmpxchg32)
 3:	close_user_window
 	mov %eax, (%r8)
 	mov %ecx, %eax
-	ret
+	return
 4:	mov $-EFAULT, %ecx
 	jmp 3b
 	EX_TABLE(1b, 4b)

@@ -23,6 +23,7 @@
 	ROW(IBRS, ibrs)                                                                            \
 	ROW(STIBP, stibp)                                                                          \
 	ROW(IBPB, ibpb)                                                                            \
+	ROW(RETPOLINE, retpoline)                                                                  \
 	ROW(CANARY, canary)                                                                        \
 	ROW(FORMAT, format)                                                                        \
 	ROW(LEAKS, leaks)                                                                          \
