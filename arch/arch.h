@@ -89,8 +89,8 @@ void arch_protect_init_data(void);
  */
 /* Makes cpu run its scheduler soon. */
 void arch_send_reschedule(unsigned cpu);
-/* Runs fn(arg) on every online CPU, this one included, and waits.  Interrupts must be on. */
-void arch_call_all(void (*fn)(void *arg), void *arg);
+/* Makes cpu call serve_call (kernel/proc/call.h) at once: in an interrupt. */
+void arch_send_call(unsigned cpu);
 /* Stops every other CPU for good (panic). */
 void arch_stop_others(void);
 noreturn void arch_halt(void);

@@ -90,9 +90,6 @@ void a64_gic_enable(uint32_t irq);
 void a64_ipi(unsigned cpu, unsigned sgi);
 
 /* smp.c */
-void a64_ipi_handler(void);
-/* Runs fn(arg) on the CPUs of the mask, this one included if it is in it, and waits for them. */
-void a64_run_on_cpus(uint64_t cpus, void (*fn)(void *arg), void *arg);
 uint64_t a64_cpus_online(void);
 noreturn void a64_secondary(struct cpu *c);
 /* For secondary_start: physical addresses of both roots; from where the image lies to where it runs. */

@@ -17,6 +17,7 @@
 #include "kernel/lib/string.h"
 #include "kernel/mm/page.h"
 #include "kernel/mm/vm.h"
+#include "kernel/proc/call.h"
 #include "kernel/proc/sched.h"
 #include "asid.h"
 #include "a64.h"
@@ -406,7 +407,7 @@ arch_pt_destroy(struct arch_pt *pt)
 			lazy |= BIT(i);
 	}
 	if (lazy)
-		a64_run_on_cpus(lazy, leave_lazy, pt);
+		run_on_cpus(lazy, leave_lazy, pt);
 	free_tables(phys_to_virt(pt->root), 4);
 	page_put(page_of(pt->root));
 	pt->root = PADDR(0);

@@ -9,6 +9,7 @@
 #include "kernel/mm/uaccess.h"
 #include "kernel/mm/vm.h"
 #include "kernel/oops.h"
+#include "kernel/proc/call.h"
 #include "kernel/proc/process.h"
 #include "kernel/proc/sched.h"
 #include "a64.h"
@@ -283,7 +284,7 @@ a64_irq(struct trapframe *tf)
 	} else if (irq == firmware_info.uart_irq) {
 		a64_serial_interrupt();
 	} else if (irq == SGI_CALL) {
-		a64_ipi_handler();
+		serve_call();
 	} else if (irq == SGI_STOP) {
 		arch_halt();
 	} else if (irq != SGI_RESCHEDULE) { /* for that one thread.work is looked at on the way out */

@@ -10,6 +10,7 @@
 #include "kernel/lib/print.h"
 #include "kernel/lib/string.h"
 #include "kernel/mm/page.h"
+#include "kernel/proc/call.h"
 #include "kernel/proc/thread.h"
 #include "x86.h"
 
@@ -382,7 +383,7 @@ arch_pt_destroy(struct arch_pt *pt)
 	uint64_t lazy = __atomic_load_n(&pt->cpus, __ATOMIC_ACQUIRE);
 
 	if (lazy)
-		x86_run_on_cpus(lazy, leave_lazy, pt);
+		run_on_cpus(lazy, leave_lazy, pt);
 	assert(pt->cpus == 0);
 	free_tables(phys_to_virt(pt->root), 4, ENTRIES / 2);
 	page_put(page_of(pt->root));
@@ -514,7 +515,7 @@ arch_tlb_flush(struct arch_pt *pt, uint64_t start, uint64_t end)
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	cpus_mask = pt == &kernel_pt ? x86_cpus_online()
 				     : __atomic_load_n(&pt->cpus, __ATOMIC_SEQ_CST);
-	x86_run_on_cpus(cpus_mask, flush_here, &r);
+	run_on_cpus(cpus_mask, flush_here, &r);
 }
 
 void

@@ -1,9 +1,5 @@
 /*
- * The other processors: bring-up by INIT-SIPI (SDM 3A 8.4), and requests between CPUs.
- *
- * A request is a function that a set of CPUs runs while the sender waits.  One is under way at a
- * time; whoever waits to send one serves what is sent to it meanwhile, so two senders cannot deadlock.
- * Never send with a spin lock held: its next taker may wait for it with interrupts off.
+ * The other processors: bring-up by INIT-SIPI (SDM 3A 8.4), and interrupts between CPUs.
  */
 #include "kernel/lib/print.h"
 #include "kernel/lib/string.h"
@@ -17,73 +13,16 @@ struct trampoline_params {
 
 extern const char x86_trampoline[], x86_trampoline_end[];
 
-static struct {
-	uint32_t busy; /* atomic: a request is being made */
-	void (*fn)(void *arg);
-	void *arg;
-	uint64_t pending; /* atomic: CPUs that have not run it yet */
-} request;
-
 uint64_t
 x86_cpus_online(void)
 {
 	return __atomic_load_n(&cpus_online, __ATOMIC_ACQUIRE);
 }
 
-/* Serves the request that waits for this CPU, if there is one. */
-static void
-serve(void)
-{
-	uint64_t me = BIT(arch_cpu_number());
-
-	if (!(__atomic_load_n(&request.pending, __ATOMIC_ACQUIRE) & me))
-		return;
-	request.fn(request.arg);
-	__atomic_fetch_and(&request.pending, ~me, __ATOMIC_RELEASE);
-}
-
 void
-x86_ipi_handler(void)
+arch_send_call(unsigned cpu)
 {
-	serve();
-}
-
-void
-x86_run_on_cpus(uint64_t mask, void (*fn)(void *arg), void *arg)
-{
-	uint64_t me = BIT(arch_cpu_number()), others = mask & ~me;
-
-	if (others) {
-		while (__atomic_exchange_n(&request.busy, 1, __ATOMIC_ACQUIRE)) {
-			irqstate_t s = arch_irq_save();
-
-			serve();
-			arch_irq_restore(s);
-			arch_relax();
-		}
-		request.fn = fn;
-		request.arg = arg;
-		__atomic_store_n(&request.pending, others, __ATOMIC_RELEASE);
-		for (uint64_t left = others; left; left &= left - 1)
-			x86_ipi(cpus[__builtin_ctzll(left)].apic_id, ICR_FIXED | VEC_IPI);
-	}
-	if (mask & me) {
-		irqstate_t s = arch_irq_save();
-
-		fn(arg);
-		arch_irq_restore(s);
-	}
-	if (others) {
-		while (__atomic_load_n(&request.pending, __ATOMIC_ACQUIRE))
-			arch_relax();
-		__atomic_store_n(&request.busy, 0, __ATOMIC_RELEASE);
-	}
-}
-
-void
-arch_call_all(void (*fn)(void *arg), void *arg)
-{
-	x86_run_on_cpus(x86_cpus_online(), fn, arg);
+	x86_ipi(cpus[cpu].apic_id, ICR_FIXED | VEC_IPI);
 }
 
 void

@@ -9,6 +9,7 @@
 #include "kernel/mm/uaccess.h"
 #include "kernel/mm/vm.h"
 #include "kernel/oops.h"
+#include "kernel/proc/call.h"
 #include "kernel/proc/process.h"
 #include "kernel/proc/sched.h"
 #include "x86.h"
@@ -338,7 +339,7 @@ interrupt(struct trapframe *tf)
 		break; /* thread.work is looked at on the way out */
 	case VEC_IPI:
 		x86_lapic_eoi();
-		x86_ipi_handler();
+		serve_call();
 		break;
 	case VEC_SPURIOUS:
 		break;

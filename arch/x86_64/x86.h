@@ -244,9 +244,6 @@ void x86_lapic_write(uint32_t reg, uint32_t v);
 
 /* smp.c */
 extern uint32_t x86_stopping; /* a panic stops all CPUs: an NMI halts */
-void x86_ipi_handler(void);
-/* Runs fn(arg) on the CPUs of the mask, this one included if it is in it, and waits for them. */
-void x86_run_on_cpus(uint64_t cpus, void (*fn)(void *arg), void *arg);
 /* Mask of the CPUs that answer requests. */
 uint64_t x86_cpus_online(void);
 /* Copies the bring-up code to its page, before the final tables make that page read-only. */

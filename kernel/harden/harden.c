@@ -9,6 +9,7 @@
 #include "kernel/harden/rows.h"
 #include "kernel/lib/print.h"
 #include "kernel/lib/string.h"
+#include "kernel/proc/call.h"
 #include "kernel/proc/sched.h"
 
 #define REPORTS_PER_SECOND 20 /* a user who provokes them must not flood the console */
@@ -108,7 +109,7 @@ harden_poll_cpus(bool (*supported)(void), bool (*active)(void), const char *bit,
 		snprintf(how, size, "this CPU has no %s", bit);
 		return HARDEN_ABSENT;
 	}
-	arch_call_all(poll_cpu, &p);
+	run_on_all_cpus(poll_cpu, &p);
 	snprintf(how, size, "%s set on CPUs %#lx of %#lx", bit, p.on, cpus_online);
 	return p.on == cpus_online ? HARDEN_ON : HARDEN_OFF;
 }
