@@ -271,7 +271,16 @@ void arch_predictor_barrier(void); /* branches from here on are not predicted fr
  * code and size are a function that makes some.  What was looked at goes to how.
  */
 bool arch_branches_guarded(const void *code, size_t size, char *how, size_t how_size);
+bool arch_kernel_hidden_supported(void); /* user mode runs on tables without the kernel */
+void arch_kernel_hidden_enable(void);
+bool arch_kernel_hidden_active(void);
 /* ARCH_NAME_EXEC_GUARD ..., in machine.h: what the manuals call each bit. */
+
+/*
+ * What the tables that this CPU has in user mode, now that the current process runs, translate va to,
+ * whatever the permissions.  False: nothing.
+ */
+must_use bool arch_user_view(uint64_t va, paddr_t *pa);
 
 /* Calls fn for every mapping of the kernel half; size is that of the page. */
 void arch_kernel_walk(void (*fn)(void *arg, uint64_t va, uint64_t size, paddr_t pa, unsigned prot),

@@ -36,7 +36,9 @@ class Cpu:
     argument: str       # the first argument of a function that is being entered
     in_user_mode: Callable[[Machine, int], bool]
     called_from: Callable[[Machine, int], int]          # code that led to the function being entered
-    walker: Callable[[Machine], Walker]                 # of a stopped machine, by CPU 0's modes
+    # Of a stopped machine, by a CPU's modes; a kernel root that is given takes the place of what the CPU has for
+    # the kernel's addresses, which in user mode is not the kernel's.
+    walker: Callable[[Machine, int, int | None], Walker]
     trap: str           # the kernel's function for every exception, with the trap frame as its argument
     user_end: int       # first address beyond those of programs
 
@@ -44,16 +46,20 @@ class Cpu:
         """The physical address of the root table that a CPU walks for user addresses."""
         return machine.gdb.reg(cpu, self.root) & self.address
 
+    def active(self, machine: Machine, cpu: int) -> Space:
+        """Everything that a CPU's live tables map, user mode's own if it is there."""
+        return self.walker(machine, cpu, None).space(self.root_of(machine, cpu), f"CPU {cpu}'s live tables")
 
-def _x86_64_walker(machine: Machine) -> Walker:
-    r = machine.regs(0, "cr0", "cr4", "efer")
+
+def _x86_64_walker(machine: Machine, cpu: int, _kernel_root: int | None) -> Walker:
+    r = machine.regs(cpu, "cr0", "cr4", "efer")
     return walk_x86_64.Walker(machine.read_phys, walk_x86_64.Modes.from_registers(r["cr0"], r["cr4"], r["efer"]))
 
 
-def _aarch64_walker(machine: Machine) -> Walker:
-    r = machine.regs(0, "TCR_EL1", "TTBR1_EL1", "SCTLR", "cpsr")
+def _aarch64_walker(machine: Machine, cpu: int, kernel_root: int | None) -> Walker:
+    r = machine.regs(cpu, "TCR_EL1", "TTBR1_EL1", "SCTLR", "cpsr")
     return walk_aarch64.Walker(machine.read_phys, walk_aarch64.Modes.from_registers(
-        r["TCR_EL1"], r["TTBR1_EL1"], r["SCTLR"], r["cpsr"]))
+        r["TCR_EL1"], r["TTBR1_EL1"] if kernel_root is None else kernel_root, r["SCTLR"], r["cpsr"]))
 
 
 def _return_address(machine: Machine, cpu: int) -> int:

@@ -40,7 +40,11 @@ class Kernel:
     def __init__(self, machine: Machine, image: Image) -> None:
         self.machine, self.image = machine, image.at(machine)
         self.cpu = CPUS[machine.arch.name]
-        self.walker = self.cpu.walker(machine)
+        try:
+            root = self.kernel_root()
+        except KernelStateError:
+            root = None
+        self.walker = self.cpu.walker(machine, 0, root)
         self._pages: dict[int, int | None] = {}
 
     # ---- memory ---------------------------------------------------------------------------------------

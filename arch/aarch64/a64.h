@@ -68,6 +68,13 @@ void a64_bringup_end(void);
 /* True if no page that user mode can reach through this CPU's tables is executable by the kernel. */
 bool a64_user_pages_pxn(void);
 
+/* The root that TTBR1 has in user mode (row kpti). */
+static inline paddr_t
+a64_user_mode_root(void)
+{
+	return PADDR(kernel_pt.root.v | TTBR1_USER_ROOT);
+}
+
 /* trap.c */
 void a64_trap(struct trapframe *tf);
 void a64_irq(struct trapframe *tf);
@@ -116,6 +123,6 @@ extern uint8_t a64_pan;
 bool a64_has_pmu(void);
 
 /* entry.S, start.S */
-extern char a64_vectors[], a64_vectors_unchecked[], secondary_start[], boot_stack_top[];
+extern char a64_vectors[], a64_vectors_unchecked[], a64_trampoline[], secondary_start[], boot_stack_top[];
 extern uint64_t boot_tables[BOOT_TABLES][512];
 noreturn void a64_run_on_stack(void *top, void (*fn)(void *arg), void *arg);

@@ -1,6 +1,9 @@
 /*
  * Address-space identifiers.
  *
+ * Each address space has a number, and by it two identifiers: the even one in the kernel, the odd one in
+ * user mode (row kpti), so that no entry of the kernel's is of use there.
+ *
  * TLB entries of user pages carry the number of the address space that they are of, so that a switch
  * need not forget them.  Numbers are handed out in order, each once in a generation; when they run out
  * a new generation begins, in which every CPU forgets all entries of users before it uses a number of
@@ -29,14 +32,14 @@ static struct {
 uint64_t
 asid_number(const struct arch_pt *pt)
 {
-	return NUMBER(__atomic_load_n(&pt->asid, __ATOMIC_RELAXED));
+	return NUMBER(__atomic_load_n(&pt->asid, __ATOMIC_RELAXED)) * 2;
 }
 
-/* ID_AA64MMFR0_EL1.ASIDBits: 16 bits, or 8 */
+/* ID_AA64MMFR0_EL1.ASIDBits: 16 bits, or 8; the lowest says whose of the pair. */
 static uint64_t
 numbers(void)
 {
-	return ID_FIELD(id_aa64mmfr0_el1, 4) == 2 ? BIT(16) : BIT(8);
+	return ID_FIELD(id_aa64mmfr0_el1, 4) == 2 ? BIT(15) : BIT(7);
 }
 
 static void
@@ -136,5 +139,5 @@ asid_activate(struct arch_pt *pt)
 		/* A flush that does not see the bit has written its entries before this CPU walks. */
 		a64_dsb(ish);
 	}
-	return NUMBER(asid);
+	return NUMBER(asid) * 2;
 }

@@ -30,12 +30,13 @@ a64_percpu_init(struct cpu *c)
 	WRITE_SYSREG(tpidr_el1, c);
 	WRITE_SYSREG(sp_el0, c->thread);
 	WRITE_SYSREG(tpidrro_el0, 0);
-	WRITE_SYSREG(vbar_el1, a64_vectors);
+	c->vectors = (uint64_t)a64_vectors;
+	WRITE_SYSREG(vbar_el1, c->vectors);
 	a64_isb();
 }
 
 void
-a64_cpu_init(struct cpu *c unused)
+a64_cpu_init(struct cpu *c)
 {
 	uint64_t sctlr = READ_SYSREG(sctlr_el1) | SCTLR_UMA;
 
@@ -46,7 +47,8 @@ a64_cpu_init(struct cpu *c unused)
 	if (arch_user_access_guard_supported())
 		WRITE_SYSREG(S3_0_C4_C2_3, 0);
 	if (!harden_wanted(HARDEN_STACK_GUARD))
-		WRITE_SYSREG(vbar_el1, a64_vectors_unchecked);
+		c->vectors = (uint64_t)a64_vectors_unchecked;
+	WRITE_SYSREG(vbar_el1, c->vectors);
 	if (harden_wanted(HARDEN_WX))
 		sctlr |= SCTLR_WXN;
 	a64_write_sctlr(sctlr);

@@ -3,6 +3,9 @@
  * threads.  Each entry builds a struct trapframe; on each way out to user mode interrupts are masked
  * from the last look at thread.work to the eret.
  *
+ * Row kpti: user mode has tables, vectors and an ASID of its own, and the trampoline, at the end, is the way
+ * between them.
+ *
  * In user mode SP_EL1 is the top of the thread's kernel stack.  In the kernel SP_EL0 is the thread;
  * the user's own is in the frame.  PSTATE.PAN is set by every entry (SCTLR_EL1.SPAN is 0).
  */
@@ -114,9 +117,18 @@
 .endif
 .endm
 
-/* From user mode: SP is the top of the thread's stack. */
+/*
+ * From user mode: SP is the top of the thread's stack.  The second half of the slot is for those who come
+ * by the trampoline, which keeps x30 in TPIDRRO_EL0; user mode reads 0 there.
+ */
 .macro user_vector label
 	.balign 128
+	sub sp, sp, #TF_SIZE
+	stp x0, x1, [sp, #TF_X]
+	b \label
+	.balign 64
+	mrs x30, tpidrro_el0
+	msr tpidrro_el0, xzr
 	sub sp, sp, #TF_SIZE
 	stp x0, x1, [sp, #TF_X]
 	b \label
@@ -214,11 +226,19 @@ FUNC(user_return)
 	cbnz w0, .Lwork
 	ldp x10, x11, [sp, #TF_SP]
 	ldr x12, [sp, #TF_PC + 8]
+	mrs x13, tpidr_el1
+	ldr x14, [x13, #CPU_USER_VECTORS]
 	msr sp_el0, x10
 	msr elr_el1, x11
 	msr spsr_el1, x12
+	cbnz x14, 1f
 	restore_registers
 	exception_return
+1:	msr vbar_el1, x14
+	restore_registers
+	msr far_el1, x30 /* of no use to anyone any more, and out of user mode's reach */
+	mov x30, #TRAMPOLINE
+	jump_register x30
 END(user_return)
 
 /* void a64_enter_user(struct trapframe *tf): x0 is the frame at the top of the kernel stack. */
@@ -383,4 +403,56 @@ FUNC(a64_fpu_load)
 	msr fpcr, x3
 	return
 END(a64_fpu_load)
+
+/* ---- The trampoline (row kpti): the one page of the kernel that user mode's tables have ---- */
+
+/*
+ * It is mapped at TRAMPOLINE in the kernel's tables, too, runs there, and says nothing of where the rest
+ * of the kernel is: what it knows is in registers that user mode cannot read.
+ */
+	.section .text.trampoline, "ax"
+	.balign 4096
+	.globl a64_trampoline
+	.hidden a64_trampoline
+	.type a64_trampoline, %function
+a64_trampoline:
+	/* To user mode: x30 is in FAR_EL1, VBAR_EL1 is set. */
+	mrs x30, ttbr1_el1
+	orr x30, x30, #TTBR1_USER_ROOT
+	orr x30, x30, #TTBR1_USER_ASID
+	msr ttbr1_el1, x30 /* root and ASID change in one write */
+	mrs x30, far_el1
+	exception_return
+
+/* From user mode: to the same vector of the kernel.  Root and ASID first, then what they translate. */
+.macro trampoline_vector number, half
+	.balign 128
+	msr tpidrro_el0, x30
+	mrs x30, ttbr1_el1
+	bic x30, x30, #TTBR1_USER_ROOT
+	bic x30, x30, #TTBR1_USER_ASID
+	msr ttbr1_el1, x30
+	isb
+	mrs x30, tpidr_el1
+	ldr x30, [x30, #CPU_VECTORS]
+	msr vbar_el1, x30
+	isb /* nothing is taken by the old vectors any more */
+	add x30, x30, #(\number * 128 + \half)
+	jump_register x30
+.endm
+
+	.balign 2048
+	.irp n, 0, 1, 2, 3, 4, 5, 6, 7 /* none should come */
+	trampoline_vector \n, 0
+	.endr
+	.irp n, 8, 9
+	trampoline_vector \n, 64
+	.endr
+	trampoline_vector 10, 0
+	trampoline_vector 11, 64
+	.irp n, 12, 13, 14, 15
+	trampoline_vector \n, 0
+	.endr
+	.balign 2048
+	.size a64_trampoline, . - a64_trampoline
 	.section .note.GNU-stack, "", @progbits

@@ -171,6 +171,8 @@ void a64_fpu_load(const struct a64_fpu *area);
 /* TPIDR_EL1 points at the running CPU's, SP_EL0 (in the kernel) at its thread. */
 struct cpu {
 	struct thread *thread; /* the one that runs */
+	uint64_t vectors;      /* VBAR_EL1 in the kernel ... */
+	uint64_t user_vectors; /* ... and in user mode, if that has another (row kpti); else 0 */
 	uint64_t kernel_sp;    /* first stack of a processor that starts */
 	uint64_t overflow_sp;  /* top of the stack that an overflow of another is reported on */
 	uint32_t number;
@@ -307,6 +309,8 @@ typedef struct {
 
 /* What user pages carry beside their own bits: PTE_PXN, or 0 (harden=-smep). */
 extern uint64_t a64_user_pxn;
+/* What kernel pages carry: PTE_NG, or 0 when user mode keeps the kernel's tables (harden=-kpti). */
+extern uint64_t a64_kernel_ng;
 /* PTE_UXN, or 0 when user pages are left executable (harden=-nx). */
 extern uint64_t a64_user_uxn;
 
@@ -364,7 +368,7 @@ a64_pte_bits(unsigned prot)
 		if (!(prot & PROT_EXEC))
 			bits |= a64_user_uxn;
 	} else {
-		bits |= PTE_UXN;
+		bits |= PTE_UXN | a64_kernel_ng;
 		if (!(prot & PROT_EXEC))
 			bits |= PTE_PXN;
 	}
@@ -423,3 +427,4 @@ void arch_memset(void *dst, uint8_t c, size_t n);
 #define ARCH_NAME_SIBLING_GUARD "control of its siblings' predictions"
 #define ARCH_NAME_PREDICTOR_BARRIER "predictor barrier"
 #define ARCH_NAME_WRITE_PROTECT "AP[2]"
+#define ARCH_NAME_KERNEL_HIDDEN "the trampoline's TTBR1"

@@ -1,7 +1,7 @@
 /*
  * Translation tables: 4 levels of 4 KiB pages (ARM D8.3).  TTBR1 holds the kernel half, one table for
- * all; TTBR0 the user half of the active address space, under its ASID (asid.c), so that entries of
- * others may stay in the TLB.
+ * all, and the ASID (asid.c), so that entries of others may stay in the TLB; TTBR0 the user half of the
+ * active address space.  In user mode TTBR1 is a root that has nothing but the trampoline (row kpti).
  *
  * Kernel half:  the direct map (RW-, never executable; the image's text and rodata R--),
  *               the stack area, and the image (text R-X, rodata R--, data RW-).
@@ -25,6 +25,7 @@
 struct arch_pt kernel_pt;
 uint64_t a64_user_pxn ro_after_init = PTE_PXN;
 uint64_t a64_user_uxn ro_after_init = PTE_UXN;
+uint64_t a64_kernel_ng ro_after_init = PTE_NG;
 
 #define ENTRIES		   512u
 #define LEVEL_SHIFT(level) (PAGE_SHIFT + 9 * ((level)-1)) /* level 1 holds pages: Arm's level 3 */
@@ -249,6 +250,28 @@ map_ram(struct boot_range r)
 	}
 }
 
+/* The roots of the kernel and of user mode (row kpti): neighbours, so that one bit tells them apart. */
+static void
+make_kernel_roots(void)
+{
+	const uint64_t *from;
+	uint64_t *to, *e;
+
+	if (!harden_wanted(HARDEN_KPTI)) {
+		a64_kernel_ng = 0;
+		kernel_pt.root = page_alloc_early(1);
+		return;
+	}
+	kernel_pt.root = PADDR(ALIGN_UP(page_alloc_early(3).v, 2 * PAGE_SIZE));
+	if (make_entry(a64_user_mode_root(), TRAMPOLINE, 1, &e))
+		panic("mmu: no memory for the trampoline");
+	/* The same for all, whatever the ASID. */
+	*e = a64_image_phys(a64_trampoline) | (a64_pte_bits(PROT_READ | PROT_EXEC) & ~PTE_NG);
+	from = phys_to_virt(a64_user_mode_root());
+	to = phys_to_virt(kernel_pt.root);
+	to[INDEX(TRAMPOLINE, 4)] = from[INDEX(TRAMPOLINE, 4)];
+}
+
 void
 arch_vm_init(void)
 {
@@ -258,7 +281,7 @@ arch_vm_init(void)
 		a64_user_uxn = 0;
 	if (!harden_wanted(HARDEN_SMEP))
 		a64_user_pxn = 0;
-	kernel_pt.root = page_alloc_early(1);
+	make_kernel_roots();
 	for (unsigned i = 0; i < boot_info.nram; i++)
 		map_ram(boot_info.ram[i]);
 	map_section(__text_start, __text_end, PROT_READ | PROT_EXEC);
@@ -277,10 +300,8 @@ arch_vm_init(void)
 	 * From the first tables to these: both map the code that runs here alike, so that the change
 	 * needs no detour; what differs elsewhere is forgotten before it is used.
 	 */
-	arch_pt_activate(&kernel_pt);
 	a64_dsb(ishst);
-	WRITE_SYSREG(ttbr1_el1, kernel_pt.root.v);
-	a64_isb();
+	arch_pt_activate(&kernel_pt);
 	__asm__ volatile("tlbi vmalle1" : : : "memory");
 	a64_dsb(nsh);
 	a64_isb();
@@ -565,22 +586,34 @@ set_wxn(struct cpu *c, bool off)
 	a64_isb();
 }
 
+/* Neither table is ever walked under the other's ASID: an empty one is there while that changes. */
+static void
+set_tables(paddr_t user, uint64_t asid)
+{
+	WRITE_SYSREG(ttbr0_el1, a64_image_phys(empty_table));
+	a64_isb();
+	WRITE_SYSREG(ttbr1_el1, kernel_pt.root.v | asid << TTBR_ASID_SHIFT);
+	a64_isb();
+	if (user.v) {
+		WRITE_SYSREG(ttbr0_el1, user.v);
+		a64_isb(); /* user copies below translate by the new tables */
+	}
+}
+
 void
 arch_pt_activate(struct arch_pt *pt)
 {
 	struct cpu *c = this_cpu();
 	irqstate_t s = arch_irq_save();
-	uint64_t ttbr = a64_image_phys(empty_table);
 	bool exempt = false;
 
-	if (pt != &kernel_pt) {
-		ttbr = pt->root.v | asid_activate(pt) << 48;
+	if (pt != &kernel_pt)
 		exempt = container_of(pt, struct vm, pt)->allow_wx;
-	}
 	__atomic_store_n(&c->pt, pt, __ATOMIC_RELEASE);
-	/* Root and ASID change in one write. */
-	WRITE_SYSREG(ttbr0_el1, ttbr);
-	a64_isb(); /* user copies below translate by the new tables */
+	if (pt == &kernel_pt)
+		set_tables(PADDR(0), 0);
+	else
+		set_tables(pt->root, asid_activate(pt));
 	if (unlikely(exempt != c->wxn_off))
 		set_wxn(c, exempt);
 	arch_irq_restore(s);
@@ -634,6 +667,26 @@ flush_kernel(uint64_t start, uint64_t end)
 	a64_dsb(ish);
 }
 
+/* Entries of user pages under one ASID; the caller waits. */
+static void
+flush_asid(uint64_t asid, uint64_t start, uint64_t end, bool local)
+{
+	asid <<= TTBR_ASID_SHIFT;
+	if (end - start > FLUSH_BY_PAGE_MAX * PAGE_SIZE) {
+		if (local)
+			TLBI(aside1, asid);
+		else
+			TLBI(aside1is, asid);
+		return;
+	}
+	for (uint64_t va = start; va < end; va += PAGE_SIZE) {
+		if (local)
+			TLBI(vale1, asid | VA_OPERAND(va));
+		else
+			TLBI(vale1is, asid | VA_OPERAND(va));
+	}
+}
+
 /*
  * TLBI reaches the other CPUs by itself: no interrupts are sent.  The dsb before makes table writes
  * visible to every walker, the one after waits until every CPU has forgotten, and the accesses that
@@ -642,8 +695,8 @@ flush_kernel(uint64_t start, uint64_t end)
 void
 arch_tlb_flush(struct arch_pt *pt, uint64_t start, uint64_t end)
 {
-	uint64_t asid = asid_number(pt) << 48, cpus_mask;
-	bool by_page = end - start <= FLUSH_BY_PAGE_MAX * PAGE_SIZE;
+	uint64_t asid = asid_number(pt), cpus_mask;
+	bool local;
 
 	if (pt == &kernel_pt) {
 		a64_dsb(ishst);
@@ -655,29 +708,26 @@ arch_tlb_flush(struct arch_pt *pt, uint64_t start, uint64_t end)
 	cpus_mask = __atomic_load_n(&pt->cpus, __ATOMIC_RELAXED);
 	if (!cpus_mask)
 		return; /* it never ran under this ASID */
-	if (cpus_mask == BIT(arch_cpu_number())) {
-		for (uint64_t va = start; by_page && va < end; va += PAGE_SIZE)
-			TLBI(vale1, asid | VA_OPERAND(va));
-		if (!by_page)
-			TLBI(aside1, asid);
+	local = cpus_mask == BIT(arch_cpu_number());
+	flush_asid(asid, start, end, local);
+	if (harden_wanted(HARDEN_KPTI))
+		flush_asid(asid + 1, start, end, local);
+	if (local)
 		a64_dsb(nsh);
-	} else {
-		for (uint64_t va = start; by_page && va < end; va += PAGE_SIZE)
-			TLBI(vale1is, asid | VA_OPERAND(va));
-		if (!by_page)
-			TLBI(aside1is, asid);
+	else
 		a64_dsb(ish);
-	}
 	a64_isb();
 }
 
 void
 arch_tlb_flush_local(uint64_t va)
 {
-	struct arch_pt *pt = this_cpu()->pt;
+	uint64_t asid = asid_number(this_cpu()->pt);
 
 	a64_dsb(nshst);
-	TLBI(vale1, asid_number(pt) << 48 | VA_OPERAND(va));
+	flush_asid(asid, va, va + 1, true);
+	if (harden_wanted(HARDEN_KPTI))
+		flush_asid(asid + 1, va, va + 1, true);
 	a64_dsb(nsh);
 	a64_isb();
 }

@@ -10,6 +10,8 @@ void
 offsets(void)
 {
 	OFFSET(CPU_THREAD, offsetof(struct cpu, thread));
+	OFFSET(CPU_VECTORS, offsetof(struct cpu, vectors));
+	OFFSET(CPU_USER_VECTORS, offsetof(struct cpu, user_vectors));
 	OFFSET(CPU_KERNEL_SP, offsetof(struct cpu, kernel_sp));
 	OFFSET(CPU_OVERFLOW_SP, offsetof(struct cpu, overflow_sp));
 	OFFSET(THREAD_SP, offsetof(struct thread, arch.sp));

@@ -25,8 +25,8 @@ FUNC(boot_entry)
 	.ascii "ARM\x64"
 	.long 0
 
-#define TEXT_BITS (PTE_VALID | PTE_TABLE | PTE_RO | PTE_SH | PTE_AF | PTE_UXN)
-#define DATA_BITS (PTE_VALID | PTE_TABLE | PTE_SH | PTE_AF | PTE_UXN | PTE_PXN)
+#define TEXT_BITS (PTE_VALID | PTE_TABLE | PTE_RO | PTE_SH | PTE_AF | PTE_NG | PTE_UXN)
+#define DATA_BITS (PTE_VALID | PTE_TABLE | PTE_SH | PTE_AF | PTE_NG | PTE_UXN | PTE_PXN)
 
 start:
 	mov x19, x0 /* the device tree */
@@ -102,6 +102,7 @@ start:
 
 	add x0, x21, #(BOOT_ROOT_LOW << 12)
 	add x1, x21, #(BOOT_ROOT_HIGH << 12)
+	orr x1, x1, #(BOOT_ASID << TTBR_ASID_SHIFT)
 	bl cpu_setup
 	msr sctlr_el1, x0
 	isb
@@ -183,7 +184,7 @@ to_el1:
 9:	return
 
 /*
- * x0, x1 = roots of the low and the high half: sets everything that translation needs; returns in x0
+ * x0, x1 = TTBR0 and TTBR1, with the ASID in the latter: sets everything that translation needs; returns in x0
  * what SCTLR_EL1 must become.  Translation is off.
  */
 cpu_setup:
@@ -191,7 +192,7 @@ cpu_setup:
 	msr ttbr1_el1, x1
 	ldr x0, =MAIR_VALUE
 	msr mair_el1, x0
-	ldr x0, =(TCR_HALF(0) | TCR_HALF(16) | TCR_TG1_4K | TCR_TBI0)
+	ldr x0, =(TCR_HALF(0) | TCR_HALF(16) | TCR_TG1_4K | TCR_TBI0 | TCR_A1)
 	mrs x1, id_aa64mmfr0_el1
 	and x2, x1, #15 /* physical address size; beyond 48 bits other entry formats begin */
 	mov x3, #5

@@ -40,10 +40,22 @@
 /* TCR_EL1 (ARM D17.2.131): both halves 48 bits, 4 KiB granule, walks cacheable, inner shareable */
 #define TCR_HALF(shift) (16 << (shift) | 1 << ((shift) + 8) | 1 << ((shift) + 10) | 3 << ((shift) + 12))
 #define TCR_TG1_4K  (2 << 30)
+#define TCR_A1	    SBIT(22) /* the ASID is that of TTBR1 */
 #define TCR_IPS_SHIFT 32
 #define TCR_AS	    SBIT(36) /* 16-bit ASIDs */
 #define TCR_TBI0    SBIT(37) /* the top byte of user addresses is ignored, as on Linux */
 #define TCR_E0PD1   SBIT(56) /* EL0 cannot even walk the kernel half */
+
+/*
+ * Row kpti.  Bits that TTBR1 has in user mode, beside those of the kernel: the root in the page after the
+ * kernel's, and the odd one of an address space's two ASIDs.  TRAMPOLINE is where the one page of that
+ * root is, however far the image was moved; its vectors fill the second half.
+ */
+#define TTBR1_USER_ROOT	   SBIT(12)
+#define TTBR1_USER_ASID	   SBIT(48)
+#define TTBR_ASID_SHIFT	   48
+#define TRAMPOLINE	   0xffffff0000000000
+#define TRAMPOLINE_VECTORS (TRAMPOLINE + 0x800)
 
 /* MAIR_EL1: attribute 0 is ordinary memory, 1 is device memory (nGnRE) */
 #define MAIR_VALUE 0x04ff
@@ -119,3 +131,9 @@
 #define BOOT_PMD_LOW   6 /* two */
 #define BOOT_PTES      8 /* IMAGE_TABLES of them: the image, for both halves */
 #define BOOT_TABLES    (BOOT_PTES + IMAGE_TABLES)
+
+/*
+ * The first tables have an ASID that the final ones do not begin with: whether an entry is global may
+ * differ between them, and a TLB must never hold both (ARM D8.14.1).
+ */
+#define BOOT_ASID 1

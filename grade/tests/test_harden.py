@@ -31,6 +31,7 @@ PROMPT = r"[#$] (?:\x1b\[6n)?\Z"
 KSTACK_SIZE = 32768
 KSTACK_AREA_SIZE, DIRECT_MAP_SIZE = 1 << 39, 48 << 40     # arch/*/machine.h
 KERNEL_HALF = 1 << 63
+TRAMPOLINE_VECTORS = 0xFFFF_FF00_0000_0800
 MMAP_MIN_ADDR = 0x10000
 USER_END = 1 << 47
 PROT_EXEC = 4
@@ -196,8 +197,14 @@ def _double_fault_problems(kernel: Kernel) -> list[str]:
 
 def _vector_problems(kernel: Kernel) -> list[str]:
     """CPUs whose exceptions are taken without a look at the stack pointer."""
-    vectors = kernel.image.sym("a64_vectors")
-    return _register("VBAR", lambda value: value == vectors)(kernel, [])
+    image, out = kernel.image, []
+    for cpu in kernel.machine.gdb.cpus():
+        vbar = kernel.machine.gdb.reg(cpu, "VBAR")
+        if vbar == TRAMPOLINE_VECTORS:      # user mode's, which lead to these
+            vbar = kernel.member(image.sym("cpus") + cpu * image.sizeof("struct cpu"), "struct cpu", "vectors")
+        if vbar != image.sym("a64_vectors"):
+            out.append(f"CPU {cpu}: its vectors are at {vbar:#x}")
+    return out
 
 
 EMERGENCY = {"x86_64": _double_fault_problems, "aarch64": _vector_problems}

@@ -81,6 +81,7 @@ harden_cpu_init(void)
 	ibrs_cpu_init();
 	stibp_cpu_init();
 	ibpb_cpu_init();
+	kpti_cpu_init();
 }
 
 /* ---- Evidence from every CPU ---- */

@@ -20,13 +20,14 @@
 	ROW(STACK_GUARD, stack_guard)                                                              \
 	ROW(ASLR, aslr)                                                                            \
 	ROW(KASLR, kaslr)                                                                          \
+	ROW(KPTI, kpti)                                                                            \
 	ROW(IBRS, ibrs)                                                                            \
 	ROW(STIBP, stibp)                                                                          \
 	ROW(IBPB, ibpb)                                                                            \
 	ROW(RETPOLINE, retpoline)                                                                  \
 	ROW(CANARY, canary)                                                                        \
 	ROW(FORMAT, format)                                                                        \
-	ROW(LEAKS, leaks)                                                                          \
+	ROW(LEAKS, leaks)
 
 enum harden_row {
 #define ENUM_ROW(NAME, symbol) HARDEN_##NAME,

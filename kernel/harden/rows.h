@@ -15,6 +15,7 @@ void umip_cpu_init(void);
 void ibrs_cpu_init(void);
 void stibp_cpu_init(void);
 void ibpb_cpu_init(void);
+void kpti_cpu_init(void);
 
 /* ABSENT if not supported; ON if active() holds on every CPU.  bit names it in the evidence. */
 enum harden_state harden_poll_cpus(bool (*supported)(void), bool (*active)(void), const char *bit,
