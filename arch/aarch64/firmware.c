@@ -224,7 +224,9 @@ take_chosen(const char *name, struct bytes value)
 		if (!take_cells(&v, value.n / 4, &initrd_end))
 			initrd_end = 0;
 	} else if (strcmp(name, "rng-seed") == 0) {
-		memcpy(boot_info.seed, value.p, MIN((size_t)value.n, sizeof(boot_info.seed)));
+		memcpy(boot_info.seed, value.p, MIN((size_t)value.n, sizeof(boot_info.seed) - 8));
+	} else if (strcmp(name, "kaslr-seed") == 0 && value.n == 8) {
+		memcpy(boot_info.seed + sizeof(boot_info.seed) - 8, value.p, 8);
 	}
 }
 
