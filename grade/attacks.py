@@ -223,6 +223,12 @@ def _safe_opened(s: Scene) -> bool:
     return s.user(address, 8) == struct.pack("<Q", MAGIC)
 
 
+def _secret_taken(s: Scene) -> bool:
+    """Another user's note is in the attacker's memory."""
+    secret = s.kernel.read(s.image.sym("vuln_secret"), 64)
+    return secret != bytes(64) and s.user(s.program.sym("attack_loot"), 64) == secret
+
+
 VERDICTS: dict[str, Callable[[Scene], bool]] = {
     "smep": _ran_in_kernel("attack_payload"),
     "wx-data": _ran_in_kernel("vuln_buffer"),
@@ -237,6 +243,8 @@ VERDICTS: dict[str, Callable[[Scene], bool]] = {
     "stack-guard": _neighbour_overwritten,
     "aslr": _safe_opened,
     "canary": lambda s: s.word("vuln_stack_mark") == MAGIC,
+    "heap": _mark_changed,
+    "heap-double": _secret_taken,
     "kaslr": lambda s: s.word("vuln_gadget_ran") == MAGIC,
     "format": lambda s: s.kernel.owns(s.pointer("attack_address")),
     "leaks": lambda s: s.pointer("attack_address") == s.image.sym("kernel_main")

@@ -6,6 +6,7 @@
 #include "kernel/harden/canary.h"
 #include "kernel/harden/format.h"
 #include "kernel/harden/harden.h"
+#include "kernel/harden/heap.h"
 #include "kernel/lib/print.h"
 #include "kernel/mm/heap.h"
 #include "kernel/mm/page.h"
@@ -36,6 +37,7 @@ kernel_main(void)
 	format_init();
 	kprintf("Rampart on %s: %s\n", ARCH_UNAME_MACHINE, boot_info.cmdline);
 	arch_vm_init();
+	heap_map_init();
 	page_init();
 	heap_init();
 	vm_init();

@@ -178,6 +178,7 @@ oops_limit(void)
 noreturn void
 oops(const struct trapframe *tf, const char *mitigation, const char *fmt, ...)
 {
+	const uint64_t *record = (const uint64_t *)arch_frame_pointer();
 	struct thread *t = current;
 	const char *fatal = NULL;
 	va_list ap;
@@ -187,8 +188,12 @@ oops(const struct trapframe *tf, const char *mitigation, const char *fmt, ...)
 	print_reason("oops", mitigation, fmt, ap);
 	va_end(ap);
 	print_process();
-	arch_print_frame(tf);
-	backtrace(tf_ip(tf), tf_frame_pointer(tf));
+	if (tf) {
+		arch_print_frame(tf);
+		backtrace(tf_ip(tf), tf_frame_pointer(tf));
+	} else {
+		backtrace(record[1], record[0]);
+	}
 
 	if (arch_in_interrupt())
 		fatal = "in an interrupt handler";

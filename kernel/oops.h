@@ -6,7 +6,8 @@
 struct trapframe;
 
 /*
- * Reports (mitigation: the row that stopped it, or NULL) with registers, backtrace and process, then
+ * Reports (mitigation: the row that stopped it, or NULL) with registers, backtrace and process (tf NULL:
+ * a check in the kernel's own code failed, and the backtrace is the caller's), then
  * kills the current thread's process without returning on its stack.  Panics instead if a lock is
  * held, in an interrupt handler, without a process, or beyond oops_limit.
  */

@@ -169,7 +169,8 @@ recurse_call(uaddr_t arg)
 static long
 other_call(unsigned cmd, uaddr_t arg)
 {
-	static long (*const families[])(unsigned, uaddr_t) = {vuln_address_ioctl, vuln_stack_ioctl};
+	static long (*const families[])(unsigned, uaddr_t) = {vuln_address_ioctl, vuln_stack_ioctl,
+								    vuln_heap_ioctl};
 	long result = -ENOTTY;
 
 	for (unsigned i = 0; i < ARRAY_LEN(families) && result == -ENOTTY; i++)
@@ -220,5 +221,6 @@ static const struct file_ops vuln_ops = {
 void
 vuln_init(void)
 {
+	vuln_heap_init();
 	chrdev_register(10, 200, "vuln", 0666, &vuln_ops, NULL);
 }

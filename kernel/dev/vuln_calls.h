@@ -5,3 +5,5 @@
 
 long vuln_address_ioctl(unsigned cmd, uaddr_t arg);
 long vuln_stack_ioctl(unsigned cmd, uaddr_t arg);
+long vuln_heap_ioctl(unsigned cmd, uaddr_t arg);
+void vuln_heap_init(void);

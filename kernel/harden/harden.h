@@ -27,6 +27,7 @@
 	ROW(RETPOLINE, retpoline)                                                                  \
 	ROW(CANARY, canary)                                                                        \
 	ROW(FORMAT, format)                                                                        \
+	ROW(HEAP, heap)                                                                            \
 	ROW(LEAKS, leaks)
 
 enum harden_row {

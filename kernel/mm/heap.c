@@ -7,37 +7,20 @@
  * Lists are filled from and drained to the slabs in batches.
  * kmalloc rounds up to one of thirteen such caches; what is bigger gets a block of frames.
  *
+ * What a free object's first word looks like, and what is checked when objects come and go, is
+ * kernel/harden/heap.c's; without that row it is the plain address of the next free object.
+ *
  * In a slab's struct page entries, private[0] is the cache; in the first one, private[1] is the list
  * of free objects and flags counts the objects that are not on it.
  */
 #include "kernel/mm/heap.h"
 
+#include "kernel/harden/heap.h"
 #include "kernel/lib/string.h"
 #include "kernel/mm/page.h"
+#include "kernel/mm/slab.h"
 
 #define EMPTY_KEPT 2 /* empty slabs that a cache keeps for the next time */
-
-struct object {
-	struct object *next;
-};
-
-struct cpu_list {
-	struct object *head;
-	unsigned n;
-};
-
-struct slab_cache {
-	struct cpu_list cpu[MAX_CPUS];
-	unsigned size;	/* bytes of an object */
-	unsigned batch; /* objects moved between a CPU's list and the slabs at once */
-	unsigned order; /* of a slab */
-	unsigned count; /* objects in a slab */
-	const char *name;
-	struct spinlock lock;
-	struct list partial; /* [lock] slabs with some objects free */
-	struct list empty;   /* [lock] slabs with all objects free */
-	unsigned nempty;     /* [lock] */
-};
 
 #define FLAG_BIG 0x6b6du /* page.flags of a block that kmalloc took whole */
 
@@ -68,6 +51,8 @@ cache_init(struct slab_cache *c, const char *name, size_t size, size_t align)
 	while (c->order < 3 && (PAGE_SIZE << c->order) / c->size < 8)
 		c->order++;
 	c->count = (unsigned)((PAGE_SIZE << c->order) / c->size);
+	c->inverse = (uint32_t)((1ull << 32) / c->size + 1);
+	c->secret = heap_secret();
 	c->batch = c->size <= 256 ? 16 : c->size <= 1024 ? 8 : 4;
 	spin_init(&c->lock);
 	list_init(&c->partial);
@@ -90,6 +75,7 @@ heap_init(void)
 			class++;
 		small_class[i] = (uint8_t)class;
 	}
+	heap_probe_init();
 }
 
 struct slab_cache *
@@ -101,6 +87,27 @@ slab_create(const char *name, size_t size, size_t align)
 		panic("no memory for slab cache %s", name);
 	cache_init(c, name, size, align);
 	return c;
+}
+
+/* ---- Links between free objects ---------------------------------------------------------------- */
+
+static always_inline void
+link_set(const struct slab_cache *c, struct object *o, struct object *next)
+{
+	if (likely(heap_hardened))
+		heap_link_set(c, o, next);
+	else
+		o->link = (uint64_t)next;
+}
+
+/* False: it is damaged, and *next is NULL. */
+static always_inline must_use bool
+link_get(const struct slab_cache *c, const struct object *o, struct object **next)
+{
+	if (likely(heap_hardened))
+		return heap_link_get(c, o, next);
+	*next = (struct object *)o->link;
+	return true;
 }
 
 /* ---- Slabs; each function is called with the cache's lock held -------------------------------- */
@@ -115,27 +122,40 @@ slab_of(struct slab_cache *c, void *p)
 	return &pages[frame];
 }
 
+/* Links the objects of a slab, in the order in which they will be given out: the first one. */
+static struct object *
+slab_link(const struct slab_cache *c, char *base)
+{
+	uint8_t order[SLAB_OBJECTS_MAX];
+	struct object *list = NULL;
+
+	for (unsigned i = 0; i < c->count; i++)
+		order[i] = (uint8_t)(c->count - 1 - i);
+	if (heap_hardened) {
+		memset(base, 0, PAGE_SIZE << c->order);
+		heap_shuffle(order, c->count);
+	}
+	for (unsigned i = 0; i < c->count; i++) {
+		struct object *o = (struct object *)(base + (size_t)order[i] * c->size);
+
+		link_set(c, o, list);
+		list = o;
+	}
+	return list;
+}
+
 static bool
 slab_new(struct slab_cache *c)
 {
-	struct object *list = NULL;
 	struct page *page;
-	char *base;
 
 	if (page_alloc_order(c->order, PAGE_SLAB, &page) != 0)
 		return false;
-	base = page_addr(page);
-	for (unsigned i = c->count; i-- > 0;) {
-		struct object *o = (struct object *)(base + (size_t)i * c->size);
-
-		o->next = list;
-		list = o;
-	}
 	for (unsigned i = 0; i < 1u << c->order; i++) {
 		page[i].type = PAGE_SLAB;
 		page[i].private[0] = (uint64_t)c;
 	}
-	page->private[1] = (uint64_t)list;
+	page->private[1] = (uint64_t)slab_link(c, page_addr(page));
 	page->flags = 0;
 	list_push_front(&c->empty, &page->link);
 	c->nempty++;
@@ -155,31 +175,49 @@ slab_destroy(struct slab_cache *c, struct page *page)
 	page_put(page);
 }
 
-/* Takes up to n objects from one slab; NULL: there is none. */
-static struct object *
-slab_take(struct slab_cache *c, unsigned n, unsigned *got)
+/* A slab with a free object, on the list of partial ones; NULL: there is none. */
+static struct page *
+slab_usable(struct slab_cache *c)
 {
 	struct page *page;
-	struct object *first, *last;
 
-	if (!list_empty(&c->partial)) {
-		page = list_first(&c->partial, struct page, link);
-	} else {
-		if (list_empty(&c->empty) && !slab_new(c))
-			return NULL;
-		page = list_first(&c->empty, struct page, link);
-		list_remove(&page->link);
-		list_push_front(&c->partial, &page->link);
-		c->nempty--;
-	}
+	if (!list_empty(&c->partial))
+		return list_first(&c->partial, struct page, link);
+	if (list_empty(&c->empty) && !slab_new(c))
+		return NULL;
+	page = list_first(&c->empty, struct page, link);
+	list_remove(&page->link);
+	list_push_front(&c->partial, &page->link);
+	c->nempty--;
+	return page;
+}
+
+/*
+ * Takes up to n objects from one slab; NULL: there is none.  Where a link is damaged the slab's list ends;
+ * *bad is the object that it was found in, and what would have followed is never used again.
+ */
+static struct object *
+slab_take(struct slab_cache *c, unsigned n, unsigned *got, struct object **bad)
+{
+	struct page *page = slab_usable(c);
+	struct object *first, *last, *next;
+	bool intact;
+
+	if (page == NULL)
+		return NULL;
 	first = last = (struct object *)page->private[1];
-	for (*got = 1; *got < n && last->next != NULL; ++*got)
-		last = last->next;
-	page->private[1] = (uint64_t)last->next;
-	page->flags = (uint16_t)(page->flags + *got);
-	if (last->next == NULL)
+	intact = link_get(c, last, &next);
+	for (*got = 1; *got < n && next != NULL; ++*got) {
+		last = next;
+		intact = link_get(c, last, &next);
+	}
+	page->private[1] = (uint64_t)next;
+	page->flags = (uint16_t)(intact ? page->flags + *got : UINT16_MAX); /* never empty again */
+	if (!intact)
+		*bad = last;
+	if (next == NULL)
 		list_remove(&page->link);
-	last->next = NULL;
+	link_set(c, last, NULL);
 	return first;
 }
 
@@ -193,7 +231,7 @@ slab_give(struct slab_cache *c, struct object *o)
 	assert(offset % c->size == 0 && offset / c->size < c->count);
 	if (page->private[1] == 0)
 		list_push_front(&c->partial, &page->link);
-	o->next = (struct object *)page->private[1];
+	link_set(c, o, (struct object *)page->private[1]);
 	page->private[1] = (uint64_t)o;
 	if (--page->flags > 0)
 		return;
@@ -208,34 +246,58 @@ slab_give(struct slab_cache *c, struct object *o)
 
 /* ---- Per-CPU lists; interrupts are off --------------------------------------------------------- */
 
-static noinline struct object *
+/* False: no memory. */
+static noinline bool
 cpu_list_refill(struct slab_cache *c, struct cpu_list *l)
 {
-	struct object *o;
-	unsigned got = 0;
+	struct object *bad = NULL;
 
+	l->n = 0;
 	spin_lock(&c->lock);
-	o = slab_take(c, c->batch, &got);
+	l->head = slab_take(c, c->batch, &l->n, &bad);
 	spin_unlock(&c->lock);
-	if (o == NULL)
-		return NULL;
-	l->head = o->next;
-	l->n = got - 1;
-	return o;
+	if (unlikely(bad != NULL))
+		heap_report_link(c, bad);
+	return l->head != NULL;
 }
 
 static noinline void
 cpu_list_drain(struct slab_cache *c, struct cpu_list *l)
 {
+	struct object *bad = NULL;
+
 	spin_lock(&c->lock);
-	for (unsigned i = 0; i < c->batch; i++) {
+	for (unsigned i = 0; i < c->batch && l->head != NULL; i++) {
 		struct object *o = l->head;
 
-		l->head = o->next;
+		if (!link_get(c, o, &l->head))
+			bad = o;
 		slab_give(c, o);
+		l->n--;
 	}
+	if (l->head == NULL)
+		l->n = 0;
 	spin_unlock(&c->lock);
-	l->n -= c->batch;
+	if (unlikely(bad != NULL))
+		heap_report_link(c, bad);
+}
+
+static always_inline struct object *
+plain_take(struct cpu_list *l)
+{
+	struct object *o = l->head;
+
+	l->head = (struct object *)o->link;
+	l->n--;
+	return o;
+}
+
+static always_inline void
+plain_give(struct cpu_list *l, struct object *o)
+{
+	o->link = (uint64_t)l->head;
+	l->head = o;
+	l->n++;
 }
 
 static always_inline void *
@@ -243,14 +305,10 @@ cache_alloc(struct slab_cache *c)
 {
 	irqstate_t s = arch_irq_save();
 	struct cpu_list *l = &c->cpu[arch_cpu_number()];
-	struct object *o = l->head;
+	struct object *o = NULL;
 
-	if (likely(o != NULL)) {
-		l->head = o->next;
-		l->n--;
-	} else {
-		o = cpu_list_refill(c, l);
-	}
+	if (likely(l->head != NULL) || cpu_list_refill(c, l))
+		o = likely(heap_hardened) ? heap_take(c, l) : plain_take(l);
 	arch_irq_restore(s);
 	return o;
 }
@@ -260,12 +318,12 @@ cache_free(struct slab_cache *c, void *p)
 {
 	irqstate_t s = arch_irq_save();
 	struct cpu_list *l = &c->cpu[arch_cpu_number()];
-	struct object *o = p;
 
-	assert(o != l->head); /* freed twice in a row */
-	o->next = l->head;
-	l->head = o;
-	if (unlikely(++l->n > 2 * c->batch))
+	if (likely(heap_hardened))
+		heap_give(c, l, p);
+	else
+		plain_give(l, p);
+	if (unlikely(l->n > 2 * c->batch))
 		cpu_list_drain(c, l);
 	arch_irq_restore(s);
 }
@@ -279,9 +337,10 @@ slab_alloc(struct slab_cache *c)
 void
 slab_free(struct slab_cache *c, void *p)
 {
-	struct page *page = page_of(virt_to_phys(p));
+	struct page *page = page_lookup(p);
 
-	assert(page->type == PAGE_SLAB && page->private[0] == (uint64_t)c);
+	if (unlikely(page == NULL || page->type != PAGE_SLAB || slab_cache_of(page) != c))
+		heap_report_foreign(c, p);
 	cache_free(c, p);
 }
 
@@ -297,8 +356,13 @@ big_alloc(size_t size)
 		order++;
 	if (page_alloc_order(order, PAGE_KERNEL, &page) != 0)
 		return NULL;
+	for (unsigned i = 1; i < 1u << order; i++) {
+		page[i].type = PAGE_KERNEL;
+		page[i].flags = FLAG_BIG;
+		page[i].private[0] = (uint64_t)page;
+	}
 	page->flags = FLAG_BIG;
-	page->private[0] = size;
+	page->private[0] = (uint64_t)page;
 	__atomic_fetch_add(&frames_held, 1ul << order, __ATOMIC_RELAXED);
 	return page_addr(page);
 }
@@ -306,10 +370,25 @@ big_alloc(size_t size)
 static void
 big_free(struct page *page, void *p)
 {
-	assert(page->type == PAGE_KERNEL && page->flags == FLAG_BIG && page_addr(page) == p);
+	unsigned order = page->order;
+
+	if (heap_hardened)
+		memset(p, 0, PAGE_SIZE << order);
 	page->flags = 0;
-	__atomic_fetch_sub(&frames_held, 1ul << page->order, __ATOMIC_RELAXED);
+	for (unsigned i = 1; i < 1u << order; i++) {
+		page[i].type = PAGE_RESERVED;
+		page[i].flags = 0;
+	}
+	__atomic_fetch_sub(&frames_held, 1ul << order, __ATOMIC_RELAXED);
 	page_put(page);
+}
+
+/* The block that kmalloc took whole and that starts at p. */
+static bool
+is_big(const struct page *page, const void *p)
+{
+	return page->type == PAGE_KERNEL && page->flags == FLAG_BIG &&
+	       page->private[0] == (uint64_t)page && page_addr(page) == p;
 }
 
 void *
@@ -340,11 +419,16 @@ kfree(void *p)
 
 	if (p == NULL)
 		return;
-	page = page_of(virt_to_phys(p));
-	if (likely(page->type == PAGE_SLAB))
-		cache_free((struct slab_cache *)page->private[0], p);
-	else
+	page = page_lookup(p);
+	if (likely(page != NULL && page->type == PAGE_SLAB)) {
+		cache_free(slab_cache_of(page), p);
+	} else {
+		if (unlikely(page == NULL || !is_big(page, p))) {
+			heap_report_foreign(NULL, p);
+			panic("kfree: nothing was allocated at %016lx", (uint64_t)p);
+		}
 		big_free(page, p);
+	}
 }
 
 uint64_t

@@ -14,9 +14,9 @@
 #include "kernel/lib/spinlock.h"
 #include "kernel/lib/string.h"
 
-struct page *pages;
-uint64_t page_count;
-static uint64_t first_frame ro_after_init; /* that pages covers */
+struct page *pages ro_after_init;
+uint64_t page_count ro_after_init;
+uint64_t page_first ro_after_init;
 
 #define CACHE_MAX   64 /* frames that a CPU's cache holds at most */
 #define CACHE_BATCH 16 /* frames moved between a cache and the buddy allocator at once */
@@ -158,7 +158,7 @@ buddy_free(struct page *p, unsigned order)
 		uint64_t other = frame ^ (1ul << order);
 		struct page *b = &pages[other];
 
-		if (other < first_frame || other >= page_count || b->flags != FLAG_IN_BUDDY || b->type != PAGE_FREE ||
+		if (other < page_first || other >= page_count || b->flags != FLAG_IN_BUDDY || b->type != PAGE_FREE ||
 		    b->order != order)
 			break;
 		buddy_remove(b);
@@ -221,10 +221,10 @@ page_init(void)
 	for (unsigned i = 0; i <= PAGE_MAX_ORDER; i++)
 		list_init(&free_lists[i]);
 	/* RAM may begin far above 0: there are no structures for what is below. */
-	first_frame = boot_info.ram[0].base.v >> PAGE_SHIFT;
-	bytes = (frames - first_frame) * sizeof(struct page);
+	page_first = boot_info.ram[0].base.v >> PAGE_SHIFT;
+	bytes = (frames - page_first) * sizeof(struct page);
 	pages = phys_to_virt(page_alloc_early(ALIGN_UP(bytes, PAGE_SIZE) >> PAGE_SHIFT));
-	pages -= first_frame;
+	pages -= page_first;
 	page_count = frames;
 
 	for (unsigned i = 0; i < boot_info.nram; i++) {

@@ -37,7 +37,8 @@ struct page {
 #define PAGE_FETCHABLE BIT(15)
 
 extern struct page *pages; /* indexed by frame number; only from the first frame of RAM on */
-extern uint64_t page_count; /* frames that `pages` covers */
+extern uint64_t page_first; /* the first frame that `pages` covers */
+extern uint64_t page_count; /* one more than the last */
 
 /* Builds `pages` from boot_info; then page_alloc works. */
 void page_init(void);
@@ -88,6 +89,15 @@ static inline struct page *
 page_of(paddr_t pa)
 {
 	return &pages[pa.v >> PAGE_SHIFT];
+}
+
+/* The frame that p points into; NULL: p is no direct-map address of memory. */
+static inline struct page *
+page_lookup(const void *p)
+{
+	uint64_t frame = virt_to_phys(p).v >> PAGE_SHIFT;
+
+	return frame - page_first < page_count - page_first ? &pages[frame] : NULL;
 }
 
 static inline void *

@@ -1,0 +1,104 @@
+/*
+ * /dev/vuln: notes.  The textbook's service with a menu (new, write, read, free), and the textbook's
+ * mistakes.  Notes come from a cache of their own: what an attack breaks is theirs alone, and who gets
+ * which object is decided by nothing else in the kernel.
+ */
+#include "kernel/dev/vuln.h"
+#include "arch/arch.h"
+#include "kernel/dev/vuln_calls.h"
+#include "kernel/errno.h"
+#include "kernel/lib/random.h"
+#include "kernel/lib/string.h"
+#include "kernel/mm/heap.h"
+#include "kernel/mm/uaccess.h"
+
+#define NOTES_MAX 256
+
+/* What another user keeps here: never given to anyone.  Read from outside. */
+static uint8_t vuln_secret[VULN_NOTE_SIZE];
+
+static struct slab_cache *cache;
+static void *notes[NOTES_MAX];
+static bool secret[NOTES_MAX]; /* not for VULN_NOTE_READ and _WRITE */
+static unsigned count;
+
+static long
+note_new(uaddr_t arg, bool is_secret)
+{
+	struct vuln_note n = {.id = count};
+
+	if (count == NOTES_MAX || (notes[count] = slab_alloc(cache)) == NULL)
+		return -ENOMEM;
+	secret[count] = is_secret;
+	if (is_secret)
+		memcpy(notes[count], vuln_secret, VULN_NOTE_SIZE);
+	count++;
+	return put_user(arg, &n);
+}
+
+/* CWE-416: a note that was freed is as good as any. CWE-126, CWE-787: nobody asks how long it is. */
+static long
+note_copy(uaddr_t arg, bool write)
+{
+	struct vuln_note n;
+
+	if (get_user(&n, arg))
+		return -EFAULT;
+	if (n.id >= count || secret[n.id])
+		return -EINVAL;
+	if (write)
+		return copy_from_user(notes[n.id], UADDR(n.at), n.size);
+	return copy_to_user(UADDR(n.at), notes[n.id], n.size);
+}
+
+/* CWE-415: the pointer stays, so that it can be freed again. */
+static long
+note_free(uaddr_t arg)
+{
+	struct vuln_note n;
+
+	if (get_user(&n, arg))
+		return -EFAULT;
+	if (n.id >= count || secret[n.id])
+		return -EINVAL;
+	slab_free(cache, notes[n.id]);
+	return 0;
+}
+
+/* A new list; the notes of the old one are nobody's any more. */
+static long
+note_forget(void)
+{
+	if (cache == NULL)
+		return -ENOMEM;
+	random_bytes(vuln_secret, sizeof(vuln_secret));
+	count = 0;
+	return 0;
+}
+
+long
+vuln_heap_ioctl(unsigned cmd, uaddr_t arg)
+{
+	switch (cmd) {
+	case VULN_NOTE_FORGET:
+		return note_forget();
+	case VULN_NOTE_NEW:
+		return note_new(arg, false);
+	case VULN_NOTE_SECRET:
+		return note_new(arg, true);
+	case VULN_NOTE_READ:
+		return note_copy(arg, false);
+	case VULN_NOTE_WRITE:
+		return note_copy(arg, true);
+	case VULN_NOTE_FREE:
+		return note_free(arg);
+	default:
+		return -ENOTTY;
+	}
+}
+
+void
+vuln_heap_init(void)
+{
+	cache = slab_create("vuln-note", VULN_NOTE_SIZE, 16);
+}
