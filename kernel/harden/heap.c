@@ -26,7 +26,7 @@
 #define GRAIN_SHIFT 4 /* objects begin at multiples of 16 bytes */
 
 bool heap_hardened ro_after_init;
-static uint64_t *in_use ro_after_init; /* [atomic words] by physical address / 16 */
+static uint64_t *heap_in_use ro_after_init; /* [atomic words] by physical address / 16 */
 
 void
 heap_map_init(void)
@@ -39,8 +39,8 @@ heap_map_init(void)
 	heap_hardened = harden_wanted(HARDEN_HEAP);
 	if (!heap_hardened)
 		return;
-	in_use = phys_to_virt(page_alloc_early(ALIGN_UP(bytes, PAGE_SIZE) >> PAGE_SHIFT));
-	in_use -= first * words_a_frame;
+	heap_in_use = phys_to_virt(page_alloc_early(ALIGN_UP(bytes, PAGE_SIZE) >> PAGE_SHIFT));
+	heap_in_use -= first * words_a_frame;
 }
 
 uint64_t
@@ -76,7 +76,7 @@ grain(const void *o)
 static always_inline bool
 object_in_use(const void *o)
 {
-	return READ_ONCE(in_use[grain(o) / 64]) >> grain(o) % 64 & 1;
+	return READ_ONCE(heap_in_use[grain(o) / 64]) >> grain(o) % 64 & 1;
 }
 
 /* Neighbours may be other CPUs': atomic.  Each returns what it was. */
@@ -85,7 +85,7 @@ mark_used(const void *o)
 {
 	uint64_t bit = BIT(grain(o) % 64);
 
-	return __atomic_fetch_or(&in_use[grain(o) / 64], bit, __ATOMIC_RELAXED) & bit;
+	return __atomic_fetch_or(&heap_in_use[grain(o) / 64], bit, __ATOMIC_RELAXED) & bit;
 }
 
 static always_inline bool
@@ -93,7 +93,7 @@ mark_free(const void *o)
 {
 	uint64_t bit = BIT(grain(o) % 64);
 
-	return __atomic_fetch_and(&in_use[grain(o) / 64], ~bit, __ATOMIC_RELAXED) & bit;
+	return __atomic_fetch_and(&heap_in_use[grain(o) / 64], ~bit, __ATOMIC_RELAXED) & bit;
 }
 
 /* ---- Links ------------------------------------------------------------------------------------- */
@@ -220,7 +220,7 @@ look_at_free_object(const uint64_t *o, struct findings *f)
 	f->zeroed = rest == 0;
 	f->linked = o[0] != 0 && page_lookup((void *)o[0]) == NULL;
 	/* What free would ask. The answer "no" changes nothing. */
-	f->once = in_use && !mark_free(o) && !mark_free(o + 2);
+	f->once = heap_in_use && !mark_free(o) && !mark_free(o + 2);
 }
 
 /* Empties a slab and fills it again, the other way round, so that the next probe finds it as it was. */

@@ -27,17 +27,20 @@ run_poison(void)
 static void
 run_double(void)
 {
-	uint64_t note;
+	uint64_t note, other;
 
 	notes_begin();
 	step("legal: a note is made, written, read and freed");
 	note_legally();
 
-	step("illegal: a note is freed twice, and given to two owners");
+	step("illegal: a note is freed twice, another one between, and given to two owners");
 	note = note_new();
+	other = note_new();
 	note_free(note);
+	note_free(other);
 	note_free(note);
 	note = note_new();
+	note_new();
 	note_secret();
 	note_read(note, attack_loot, sizeof(attack_loot));
 }
