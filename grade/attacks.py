@@ -225,8 +225,17 @@ def _safe_opened(s: Scene) -> bool:
 
 def _secret_taken(s: Scene) -> bool:
     """Another user's note is in the attacker's memory."""
-    secret = s.kernel.read(s.image.sym("vuln_secret"), 64)
+    secret = s.kernel.read(s.image.sym("vuln_note_theirs"), 64)
     return secret != bytes(64) and s.user(s.program.sym("attack_loot"), 64) == secret
+
+
+def _note_overwritten(s: Scene) -> bool:
+    """A note of the other user's is not what he wrote."""
+    kernel, image = s.kernel, s.image
+    secret = kernel.read(image.sym("vuln_note_theirs"), 64)
+    notes, count = image.sym("vuln_notes"), kernel.i32(image.sym("vuln_note_count"))
+    theirs = kernel.read(image.sym("vuln_note_secret"), count)
+    return any(kernel.read(kernel.u64(notes + 8 * i), 64) != secret for i, his in enumerate(theirs) if his)
 
 
 VERDICTS: dict[str, Callable[[Scene], bool]] = {
@@ -245,6 +254,8 @@ VERDICTS: dict[str, Callable[[Scene], bool]] = {
     "canary": lambda s: s.word("vuln_stack_mark") == MAGIC,
     "heap": _mark_changed,
     "heap-double": _secret_taken,
+    "usercopy": _secret_taken,
+    "usercopy-write": _note_overwritten,
     "kaslr": lambda s: s.word("vuln_gadget_ran") == MAGIC,
     "format": lambda s: s.kernel.owns(s.pointer("attack_address")),
     "leaks": lambda s: s.pointer("attack_address") == s.image.sym("kernel_main")

@@ -7,6 +7,7 @@
 #include "kernel/harden/format.h"
 #include "kernel/harden/harden.h"
 #include "kernel/harden/heap.h"
+#include "kernel/harden/usercopy.h"
 #include "kernel/lib/print.h"
 #include "kernel/mm/heap.h"
 #include "kernel/mm/page.h"
@@ -38,6 +39,7 @@ kernel_main(void)
 	kprintf("Rampart on %s: %s\n", ARCH_UNAME_MACHINE, boot_info.cmdline);
 	arch_vm_init();
 	heap_map_init();
+	usercopy_init();
 	page_init();
 	heap_init();
 	vm_init();

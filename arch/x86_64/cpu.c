@@ -99,7 +99,7 @@ x86_fpu_cache_init(void)
 	memcpy(&mxcsr_mask, area + 28, sizeof(mxcsr_mask));
 	if (!mxcsr_mask)
 		mxcsr_mask = 0xffbf;
-	fpu_cache = slab_create("fpu", x86_fpu_size, 64);
+	fpu_cache = slab_create_usercopy("fpu", x86_fpu_size, 64, 0, x86_fpu_size);
 }
 
 #define XCR0_WANTED 0xe7ul /* x87, SSE, AVX, AVX-512 (three parts) */

@@ -183,7 +183,8 @@ AARCH64: dict[str, Callable[[ArmException, Image, Image], bool]] = {
 STOPPED_BY = {"x86_64": X86_64, "aarch64": AARCH64}
 # The row that the console names, if it is not the attack's own name; None: there is nothing to report.
 REPORTS: dict[str, str | None] = {"wp-cow": "smap", "wx-data": "wx", "null-object": "null-guard", "leaks": None,
-                                  "aslr": None, "heap-double": "heap"}
+                                  "aslr": None, "heap-double": "heap",
+                                  "usercopy-write": "usercopy"}
 # How those end that are stopped in user mode, as the shell tells it; where the kernel was stopped, the
 # process is killed.
 KILLED = 128 + 9

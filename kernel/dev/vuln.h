@@ -87,12 +87,12 @@ struct vuln_note {
 	uint64_t id, at, size; /* at: in user memory */
 };
 
-#define VULN_NOTE_FORGET VULN_IOC(80, struct vuln_note) /* first: an empty list, a new secret */
-#define VULN_NOTE_NEW	 VULN_IOC(81, struct vuln_note)
-#define VULN_NOTE_SECRET VULN_IOC(82, struct vuln_note) /* a note of somebody else's */
-#define VULN_NOTE_READ	 VULN_IOC(83, struct vuln_note)
-#define VULN_NOTE_WRITE	 VULN_IOC(84, struct vuln_note)
-#define VULN_NOTE_FREE	 VULN_IOC(85, struct vuln_note)
+#define VULN_NOTE_FORGET VULN_IOC(140, struct vuln_note) /* first: an empty list, a new secret */
+#define VULN_NOTE_NEW	 VULN_IOC(141, struct vuln_note)
+#define VULN_NOTE_SECRET VULN_IOC(142, struct vuln_note) /* a note of somebody else's */
+#define VULN_NOTE_READ	 VULN_IOC(143, struct vuln_note)
+#define VULN_NOTE_WRITE	 VULN_IOC(144, struct vuln_note)
+#define VULN_NOTE_FREE	 VULN_IOC(145, struct vuln_note)
 
 /* The kernel's: makes the device.  Not in a release build. */
 void vuln_init(void);

@@ -15,24 +15,25 @@
 #define NOTES_MAX 256
 
 /* What another user keeps here: never given to anyone.  Read from outside. */
-static uint8_t vuln_secret[VULN_NOTE_SIZE];
+static uint8_t vuln_note_theirs[VULN_NOTE_SIZE];
 
 static struct slab_cache *cache;
-static void *notes[NOTES_MAX];
-static bool secret[NOTES_MAX]; /* not for VULN_NOTE_READ and _WRITE */
-static unsigned count;
+/* Read from outside, too. */
+static void *vuln_notes[NOTES_MAX];
+static bool vuln_note_secret[NOTES_MAX]; /* not for VULN_NOTE_READ and _WRITE */
+static unsigned vuln_note_count;
 
 static long
 note_new(uaddr_t arg, bool is_secret)
 {
-	struct vuln_note n = {.id = count};
+	struct vuln_note n = {.id = vuln_note_count};
 
-	if (count == NOTES_MAX || (notes[count] = slab_alloc(cache)) == NULL)
+	if (vuln_note_count == NOTES_MAX || (vuln_notes[vuln_note_count] = slab_alloc(cache)) == NULL)
 		return -ENOMEM;
-	secret[count] = is_secret;
+	vuln_note_secret[vuln_note_count] = is_secret;
 	if (is_secret)
-		memcpy(notes[count], vuln_secret, VULN_NOTE_SIZE);
-	count++;
+		memcpy(vuln_notes[vuln_note_count], vuln_note_theirs, VULN_NOTE_SIZE);
+	vuln_note_count++;
 	return put_user(arg, &n);
 }
 
@@ -44,11 +45,11 @@ note_copy(uaddr_t arg, bool write)
 
 	if (get_user(&n, arg))
 		return -EFAULT;
-	if (n.id >= count || secret[n.id])
+	if (n.id >= vuln_note_count || vuln_note_secret[n.id])
 		return -EINVAL;
 	if (write)
-		return copy_from_user(notes[n.id], UADDR(n.at), n.size);
-	return copy_to_user(UADDR(n.at), notes[n.id], n.size);
+		return copy_from_user(vuln_notes[n.id], UADDR(n.at), n.size);
+	return copy_to_user(UADDR(n.at), vuln_notes[n.id], n.size);
 }
 
 /* CWE-415: the pointer stays, so that it can be freed again. */
@@ -59,9 +60,9 @@ note_free(uaddr_t arg)
 
 	if (get_user(&n, arg))
 		return -EFAULT;
-	if (n.id >= count || secret[n.id])
+	if (n.id >= vuln_note_count || vuln_note_secret[n.id])
 		return -EINVAL;
-	slab_free(cache, notes[n.id]);
+	slab_free(cache, vuln_notes[n.id]);
 	return 0;
 }
 
@@ -71,8 +72,8 @@ note_forget(void)
 {
 	if (cache == NULL)
 		return -ENOMEM;
-	random_bytes(vuln_secret, sizeof(vuln_secret));
-	count = 0;
+	random_bytes(vuln_note_theirs, sizeof(vuln_note_theirs));
+	vuln_note_count = 0;
 	return 0;
 }
 
@@ -100,5 +101,5 @@ vuln_heap_ioctl(unsigned cmd, uaddr_t arg)
 void
 vuln_heap_init(void)
 {
-	cache = slab_create("vuln-note", VULN_NOTE_SIZE, 16);
+	cache = slab_create_usercopy("vuln-note", VULN_NOTE_SIZE, 16, 0, VULN_NOTE_SIZE);
 }

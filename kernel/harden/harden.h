@@ -28,6 +28,7 @@
 	ROW(CANARY, canary)                                                                        \
 	ROW(FORMAT, format)                                                                        \
 	ROW(HEAP, heap)                                                                            \
+	ROW(USERCOPY, usercopy)                                                                    \
 	ROW(LEAKS, leaks)
 
 enum harden_row {

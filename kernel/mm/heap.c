@@ -69,6 +69,7 @@ heap_init(void)
 		unsigned align = class_sizes[i] & -class_sizes[i];
 
 		cache_init(&classes[i], class_names[i], class_sizes[i], MIN(align, 4096u));
+		classes[i].user_len = class_sizes[i];
 	}
 	for (unsigned i = 0; i <= SMALL_MAX / 16; i++) {
 		if (i * 16 > class_sizes[class])
@@ -79,14 +80,23 @@ heap_init(void)
 }
 
 struct slab_cache *
-slab_create(const char *name, size_t size, size_t align)
+slab_create_usercopy(const char *name, size_t size, size_t align, size_t off, size_t len)
 {
 	struct slab_cache *c = slab_alloc(&cache_cache);
 
 	if (c == NULL)
 		panic("no memory for slab cache %s", name);
+	assert(off <= size && len <= size - off);
 	cache_init(c, name, size, align);
+	c->user_off = (unsigned)off;
+	c->user_len = (unsigned)len;
 	return c;
+}
+
+struct slab_cache *
+slab_create(const char *name, size_t size, size_t align)
+{
+	return slab_create_usercopy(name, size, align, 0, 0);
 }
 
 /* ---- Links between free objects ---------------------------------------------------------------- */
@@ -383,12 +393,19 @@ big_free(struct page *page, void *p)
 	page_put(page);
 }
 
-/* The block that kmalloc took whole and that starts at p. */
+const struct page *
+heap_big_block(const struct page *page)
+{
+	if (page->type != PAGE_KERNEL || page->flags != FLAG_BIG)
+		return NULL;
+	return (const struct page *)page->private[0];
+}
+
+/* A block that kmalloc took whole starts at p. */
 static bool
 is_big(const struct page *page, const void *p)
 {
-	return page->type == PAGE_KERNEL && page->flags == FLAG_BIG &&
-	       page->private[0] == (uint64_t)page && page_addr(page) == p;
+	return heap_big_block(page) == page && page_addr(page) == p;
 }
 
 void *

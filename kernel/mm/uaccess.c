@@ -11,7 +11,7 @@ user_range_ok(uaddr_t addr, size_t size)
 }
 
 int
-copy_from_user(void *dst, uaddr_t src, size_t n)
+uaccess_from(void *dst, uaddr_t src, size_t n)
 {
 	if (unlikely(!user_range_ok(src, n)) || unlikely(arch_copy_from_user(dst, src.v, n)))
 		return n ? -EFAULT : 0; /* nothing can be copied from anywhere */
@@ -19,7 +19,7 @@ copy_from_user(void *dst, uaddr_t src, size_t n)
 }
 
 int
-copy_to_user(uaddr_t dst, const void *src, size_t n)
+uaccess_to(uaddr_t dst, const void *src, size_t n)
 {
 	if (unlikely(!user_range_ok(dst, n)) || unlikely(arch_copy_to_user(dst.v, src, n)))
 		return n ? -EFAULT : 0;
@@ -35,19 +35,19 @@ clear_user(uaddr_t dst, size_t n)
 }
 
 size_t
-copy_from_user_some(void *dst, uaddr_t src, size_t n)
+uaccess_from_some(void *dst, uaddr_t src, size_t n)
 {
 	return user_range_ok(src, n) ? n - arch_copy_from_user(dst, src.v, n) : 0;
 }
 
 size_t
-copy_to_user_some(uaddr_t dst, const void *src, size_t n)
+uaccess_to_some(uaddr_t dst, const void *src, size_t n)
 {
 	return user_range_ok(dst, n) ? n - arch_copy_to_user(dst.v, src, n) : 0;
 }
 
 ssize_t
-strncpy_from_user(char *dst, uaddr_t src, size_t size)
+uaccess_string(char *dst, uaddr_t src, size_t size)
 {
 	size_t max = size;
 	ssize_t n;
