@@ -297,6 +297,8 @@ process_init(void)
 	uint64_t most = page_total() * PAGE_SIZE / (KSTACK_SIZE * STACK_SHARE);
 
 	thread_limit = (unsigned)MIN(MAX(most, 64ul), (uint64_t)PID_MAX - PID_RESERVED - 1);
-	process_cache = slab_create("process", sizeof(struct process), 64);
+	process_cache = slab_create_usercopy("process", sizeof(struct process), 64,
+					     offsetof(struct process, cred.groups),
+					     sizeof(((struct process *)0)->cred.groups));
 	sighand_cache = slab_create("sighand", sizeof(struct sighand), 64);
 }
