@@ -154,6 +154,7 @@ void arch_exec_frame(struct trapframe *tf, uint64_t entry, uint64_t sp);
  *   uint64_t tf_ip(tf), tf_sp(tf)
  *   void tf_set_ip(tf, v)
  *   uint64_t tf_syscall(tf)                 number; UINT64_MAX if the frame is not of a system call
+ *   void tf_set_syscall(tf, nr)             makes it the frame of that system call
  *   uint64_t tf_arg(tf, n)                  argument n = 0..5 of a system call
  *   long tf_result(tf), void tf_set_result(tf, v)
  *   void tf_restart_syscall(tf, nr)         makes the call run again, as number nr

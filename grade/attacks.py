@@ -256,6 +256,7 @@ VERDICTS: dict[str, Callable[[Scene], bool]] = {
     "heap-double": _secret_taken,
     "usercopy": _secret_taken,
     "usercopy-write": _note_overwritten,
+    "kstack-offset": lambda s: s.word("vuln_door") == MAGIC,
     "kaslr": lambda s: s.word("vuln_gadget_ran") == MAGIC,
     "format": lambda s: s.kernel.owns(s.pointer("attack_address")),
     "leaks": lambda s: s.pointer("attack_address") == s.image.sym("kernel_main")

@@ -8,6 +8,7 @@
 #include "kernel/harden/harden.h"
 #include "kernel/harden/heap.h"
 #include "kernel/harden/usercopy.h"
+#include "kernel/harden/kstack_offset.h"
 #include "kernel/lib/print.h"
 #include "kernel/mm/heap.h"
 #include "kernel/mm/page.h"
@@ -35,6 +36,7 @@ noreturn void
 kernel_main(void)
 {
 	canary_start();
+	kstack_offset_init();
 	format_init();
 	kprintf("Rampart on %s: %s\n", ARCH_UNAME_MACHINE, boot_info.cmdline);
 	arch_vm_init();

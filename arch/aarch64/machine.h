@@ -98,6 +98,12 @@ tf_syscall(const struct trapframe *tf)
 	return tf->syscall;
 }
 
+static inline void
+tf_set_syscall(struct trapframe *tf, uint64_t nr)
+{
+	tf->syscall = nr;
+}
+
 static inline uint64_t
 tf_arg(const struct trapframe *tf, unsigned n)
 {

@@ -106,6 +106,13 @@ tf_syscall(const struct trapframe *tf)
 	return tf->vector == TRAP_SYSCALL ? tf->error : UINT64_MAX;
 }
 
+static inline void
+tf_set_syscall(struct trapframe *tf, uint64_t nr)
+{
+	tf->vector = TRAP_SYSCALL;
+	tf->error = nr;
+}
+
 static inline uint64_t
 tf_arg(const struct trapframe *tf, unsigned n)
 {

@@ -105,7 +105,7 @@ def _run_all(m: Machine, image: Image) -> Iterator[tuple[str, Lost]]:
         m.stop()
         kernel = Kernel(m, image)
         unchanged = not text_changed(m, image, "vuln_victim") and MAGIC not in (
-            kernel.u64(image.sym(name)) for name in ("vuln_mark", "vuln_readonly", "vuln_gadget_ran", "vuln_stack_mark"))
+            kernel.u64(image.sym(name)) for name in ("vuln_mark", "vuln_readonly", "vuln_gadget_ran", "vuln_stack_mark", "vuln_door"))
         m.cont()
         yield name, Lost(status, said, FAULTS[m.arch.name](m.exclog, mark), alive, unchanged, image)
 
@@ -183,12 +183,12 @@ AARCH64: dict[str, Callable[[ArmException, Image, Image], bool]] = {
 STOPPED_BY = {"x86_64": X86_64, "aarch64": AARCH64}
 # The row that the console names, if it is not the attack's own name; None: there is nothing to report.
 REPORTS: dict[str, str | None] = {"wp-cow": "smap", "wx-data": "wx", "null-object": "null-guard", "leaks": None,
-                                  "aslr": None, "heap-double": "heap",
+                                  "aslr": None, "kstack-offset": None, "heap-double": "heap",
                                   "usercopy-write": "usercopy"}
 # How those end that are stopped in user mode, as the shell tells it; where the kernel was stopped, the
 # process is killed.
 KILLED = 128 + 9
-GOES_ON = {"format": 0, "leaks": 0}     # it is told nothing, and ends by itself
+GOES_ON = {"format": 0, "leaks": 0, "kstack-offset": 1}     # it is told nothing, and ends by itself
 STATUS = {"x86_64": {"nx": 128 + 11, "umip": 128 + 11, "aslr": 128 + 11, **GOES_ON},
           "aarch64": {"nx": 128 + 11, "umip": 128 + 4, "aslr": 128 + 11, **GOES_ON}}
 

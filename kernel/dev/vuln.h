@@ -72,8 +72,12 @@ struct vuln_string {
 
 #define VULN_STRING_SIZE 64 /* what the function has room for */
 
+#define VULN_KNOCKS 8 /* in a row open the door */
+
 /* vuln_stack.c */
 #define VULN_STRING VULN_IOC(80, struct vuln_string)
+#define VULN_LEAVE  VULN_IOC(81, struct vuln_word)
+#define VULN_KNOCK  VULN_IOC(82, struct vuln_word)
 
 /* vuln_address.c */
 #define VULN_LINKED VULN_IOC(64, struct vuln_word)

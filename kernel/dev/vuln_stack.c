@@ -57,12 +57,56 @@ string(uaddr_t arg)
 	return string_sum(s.size);
 }
 
+/* ---- A local that is not set ---- */
+
+#define DOOR_KEY 0x5eed0fbadc0ffee5ul
+
+/* Read from outside: the key, once the door was opened. */
+static volatile uint64_t vuln_door;
+static unsigned knocks; /* right ones in a row */
+
+/*
+ * CWE-457: VULN_LEAVE has a value of the caller's kept here for as long as the call lasts; VULN_KNOCK, which has
+ * none, forgets to look whether it has a key at all.
+ */
+static noinline bool
+door(bool note, uint64_t value)
+{
+	struct {
+		uint64_t word;
+		uint64_t room[160]; /* so that other calls' frames do not reach as deep */
+	} frame __attribute__((uninitialized));
+
+	__asm__ volatile("" : "=m"(frame));
+	if (note)
+		frame.word = value;
+	__asm__ volatile("" : "+m"(frame));
+	return !note && frame.word == DOOR_KEY;
+}
+
+static long
+note_or_knock(uaddr_t arg, bool note)
+{
+	struct vuln_word w;
+
+	if (get_user(&w, arg))
+		return -EFAULT;
+	knocks = door(note, w.value) ? knocks + 1 : note ? knocks : 0;
+	if (knocks == VULN_KNOCKS)
+		vuln_door = DOOR_KEY;
+	return knocks;
+}
+
 long
 vuln_stack_ioctl(unsigned cmd, uaddr_t arg)
 {
 	switch (cmd) {
 	case VULN_STRING:
 		return string(arg);
+	case VULN_LEAVE:
+		return note_or_knock(arg, true);
+	case VULN_KNOCK:
+		return note_or_knock(arg, false);
 	default:
 		return -ENOTTY;
 	}

@@ -29,6 +29,7 @@
 	ROW(FORMAT, format)                                                                        \
 	ROW(HEAP, heap)                                                                            \
 	ROW(USERCOPY, usercopy)                                                                    \
+	ROW(KSTACK_OFFSET, kstack_offset)                                                          \
 	ROW(LEAKS, leaks)
 
 enum harden_row {

@@ -13,6 +13,7 @@
 #include "kernel/proc/sched.h"
 
 #include "kernel/errno.h"
+#include "kernel/harden/kstack_offset.h"
 #include "kernel/harden/ibpb.h"
 #include "kernel/lib/print.h"
 #include "kernel/proc/itimer.h"
@@ -142,6 +143,7 @@ sched_tick(bool user)
 	if (t == rq->idle)
 		return;
 	charge(t, clock_monotonic());
+	kstack_offset_seed(t);
 	if (user) {
 		t->user_ticks++;
 		rq->user_ticks++;

@@ -3,6 +3,7 @@
 
 #include "kernel/errno.h"
 #include "kernel/harden/canary.h"
+#include "kernel/harden/kstack_offset.h"
 #include "kernel/harden/stack_guard.h"
 #include "kernel/lib/string.h"
 #include "kernel/mm/heap.h"
@@ -22,6 +23,7 @@ thread_create(const char *name, void (*fn)(void *arg), void *arg, struct thread 
 		return err;
 	}
 	t->canary = canary_new();
+	kstack_offset_seed(t);
 	strlcpy(t->name, name, sizeof(t->name));
 	list_init(&t->siblings);
 	list_init(&t->run_link);

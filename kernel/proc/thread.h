@@ -30,6 +30,7 @@ enum thread_state {
 
 struct thread {
 	uint64_t canary; /* first: compiled code reads it there on some architectures; fixed */
+	uint64_t stack_draw; /* own thread, and its timer interrupt: where system calls begin */
 	struct arch_thread arch;
 
 	int tid;
