@@ -188,7 +188,8 @@ def _text_patched(s: Scene) -> bool:
 
 def _tables_leaked(s: Scene) -> bool:
     (base,) = struct.unpack_from("<Q", s.user(s.program.sym("attack_idt"), 10), 2)
-    return base == s.image.sym("idt")
+    at = s.kernel.walker.translate(s.kernel.kernel_root(), base)
+    return at is not None and at.pa + base - at.va == s.kernel.phys(s.image.sym("idt"))
 
 
 def _counter_leaked(s: Scene) -> bool:
@@ -257,6 +258,9 @@ VERDICTS: dict[str, Callable[[Scene], bool]] = {
     "usercopy": _secret_taken,
     "usercopy-write": _note_overwritten,
     "kstack-offset": lambda s: s.word("vuln_door") == MAGIC,
+    # A model: what was stolen must be the secret itself.
+    "kpti": lambda s: s.pointer("attack_address") == s.image.sym("vuln_secret")
+    and s.pointer("attack_stolen") == s.word("vuln_secret") != 0,
     "kaslr": lambda s: s.word("vuln_gadget_ran") == MAGIC,
     "format": lambda s: s.kernel.owns(s.pointer("attack_address")),
     "leaks": lambda s: s.pointer("attack_address") == s.image.sym("kernel_main")

@@ -84,7 +84,7 @@ def mappings(spaces: Iterable[Space], user_end: int) -> Counter[int]:
 def wrong_references(kernel: Kernel) -> list[Wrong]:
     """User frames whose references are not their mappings (and one more for the page cache). Only when every
     CPU is idle or in user mode must there be none; `fewer` ones must not exist at any time."""
-    mapped, out = mappings(kernel.spaces(), kernel.cpu.user_end), []
+    mapped, out = mappings(kernel.own_spaces(), kernel.cpu.user_end), []
     for f in frames(kernel):
         n = mapped.pop(f.number, 0)
         if f.type not in ("anon", "file"):

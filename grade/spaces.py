@@ -142,13 +142,40 @@ class Kernel:
             root = self.image.offsetof("struct vm", "pt.root.v")
             for i, vm in enumerate(self.list_of(self.image.sym("vm_all"), "struct vm", "all")):
                 out.setdefault(self.u64(vm + root) & self.cpu.address, f"vm {i} at {vm:#x}")
+        views = {user: kernel for kernel in out if (user := self.user_root(kernel)) is not None}
         for cpu in self.machine.gdb.cpus():
-            out.setdefault(self.cpu.root_of(self.machine, cpu), f"CPU {cpu}'s {self.cpu.root.upper()}")
+            root = self.cpu.root_of(self.machine, cpu)
+            out.setdefault(views.get(root, root), f"CPU {cpu}'s {self.cpu.root.upper()}")
         return out
 
-    def spaces(self) -> list[Space]:
-        """Every address space, walked."""
+    def user_root(self, root: int) -> int | None:
+        """The root that user mode loads for the address space whose own root is given: the other one of the
+        pair (row kpti). None where there are no pairs, or the row is off."""
+        return root + 4096 if self.paired() else None
+
+    def paired(self) -> bool:
+        """Whether a CPU has another root for user mode than for the kernel."""
+        if "x86_entry_data" not in self.image:
+            return False
+        base, size = self.image.sym("cpus"), self.image.sizeof("struct cpu")
+        try:
+            return any(self.member(base + cpu * size, "struct cpu", "user_root") & 4096
+                       for cpu in self.machine.gdb.cpus())
+        except KernelStateError:
+            return False
+
+    def own_spaces(self) -> list[Space]:
+        """Every address space as the kernel has it, walked."""
         return [self.walker.space(root, name) for root, name in self.roots().items()]
+
+    def views(self) -> list[Space]:
+        """Every address space as user mode has it, where that differs."""
+        pairs = [(self.user_root(root), name) for root, name in self.roots().items()]
+        return [self.walker.space(user, f"{name}, for user mode") for user, name in pairs if user is not None]
+
+    def spaces(self) -> list[Space]:
+        """Every address space, walked: as the kernel has it, and as user mode has it."""
+        return self.own_spaces() + self.views()
 
     def frames(self, *spans: tuple[int, int]) -> list[tuple[int, int]]:
         """The physical ranges (start, end) behind kernel virtual spans, through the kernel's root. For

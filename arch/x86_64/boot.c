@@ -126,7 +126,7 @@ x86_boot_placed(uint64_t start_info)
 
 	memset(&cpus[0], 0, sizeof(cpus[0])); /* its pointers are physical addresses */
 	x86_percpu_init(&cpus[0]);
-	x86_idt_init();
+	x86_idt_init((uint64_t)x86_vectors);
 	x86_cpu_init(&cpus[0]);
 	x86_early_unmap();
 	if (by_multiboot())

@@ -26,6 +26,7 @@ x86_percpu_init(struct cpu *c)
 	if (!c->thread)
 		c->thread = &boot_thread;
 	c->canary = c->thread->canary;
+	x86_entry_init(c);
 	x86_wrmsr(MSR_GS_BASE, (uint64_t)c);
 	x86_wrmsr(MSR_KERNEL_GS_BASE, 0);
 }
@@ -33,22 +34,26 @@ x86_percpu_init(struct cpu *c)
 void
 x86_cpu_init(struct cpu *c)
 {
+	struct entry_data *there = x86_entry_data_of(c), *d = &x86_entry_data[c - cpus];
 	struct {
 		uint16_t limit;
 		uint64_t base;
-	} packed gdtr = {sizeof(c->gdt) - 1, (uint64_t)c->gdt};
-	uint64_t tss = (uint64_t)&c->tss;
+	} packed gdtr = {sizeof(d->gdt) - 1, (uint64_t)there->gdt};
+	uint64_t tss = (uint64_t)&there->tss;
 
 	/* SDM 3A 3.4.5, 8.2.3 */
-	c->gdt[SEL_KERNEL_CODE / 8] = 0x00af9b000000ffff;
-	c->gdt[SEL_KERNEL_DATA / 8] = 0x00cf93000000ffff;
-	c->gdt[SEL_USER_DATA / 8] = 0x00cff3000000ffff;
-	c->gdt[SEL_USER_CODE / 8] = 0x00affb000000ffff;
-	c->gdt[SEL_TSS / 8] = (sizeof(c->tss) - 1) | (tss & 0xffffff) << 16 | 0x89ul << 40 |
+	d->gdt[SEL_KERNEL_CODE / 8] = 0x00af9b000000ffff;
+	d->gdt[SEL_KERNEL_DATA / 8] = 0x00cf93000000ffff;
+	d->gdt[SEL_USER_DATA / 8] = 0x00cff3000000ffff;
+	d->gdt[SEL_USER_CODE / 8] = 0x00affb000000ffff;
+	d->gdt[SEL_TSS / 8] = (sizeof(d->tss) - 1) | (tss & 0xffffff) << 16 | 0x89ul << 40 |
 			      (tss >> 24 & 0xff) << 56;
-	c->gdt[SEL_TSS / 8 + 1] = tss >> 32;
-	c->gdt[SEL_USER_CPU / 8] = 0x0040f10000000000 | c->number; /* data, read-only */
-	c->tss.iomap_base = sizeof(c->tss); /* no I/O bitmap: user mode has no ports */
+	d->gdt[SEL_TSS / 8 + 1] = tss >> 32;
+	d->gdt[SEL_USER_CPU / 8] = 0x0040f10000000000 | c->number; /* data, read-only */
+	d->tss.iomap_base = sizeof(d->tss); /* no I/O bitmap: user mode has no ports */
+	d->tss.rsp[0] = (uint64_t)(there + 1);
+	for (unsigned i = 0; i < IST_COUNT; i++)
+		d->tss.ist[i] = (uint64_t)there->short_stacks[i + 1];
 
 	__asm__ volatile("lgdt %0\n\t"
 			 "pushq %1\n\t"
@@ -60,11 +65,11 @@ x86_cpu_init(struct cpu *c)
 			 :
 			 : "m"(gdtr), "i"(SEL_KERNEL_CODE), "r"(SEL_KERNEL_DATA), "r"(SEL_TSS)
 			 : "rax", "memory");
-	x86_idt_load();
+	x86_idt_load(x86_entry_idt());
 
 	/* SYSCALL and SYSRET (SDM 3A 5.8.8); SYSRET adds 16 and 8 to the upper selector. */
 	x86_wrmsr(MSR_STAR, (uint64_t)(SEL_USER_DATA - 8) << 48 | (uint64_t)SEL_KERNEL_CODE << 32);
-	x86_wrmsr(MSR_LSTAR, (uint64_t)x86_syscall_entry);
+	x86_wrmsr(MSR_LSTAR, x86_entry_text(c, x86_syscall_entry));
 	x86_wrmsr(MSR_SFMASK, RFLAGS_AC | RFLAGS_DF | RFLAGS_TF | RFLAGS_NT | RFLAGS_IF);
 	x86_wrmsr(MSR_EFER, x86_rdmsr(MSR_EFER) | EFER_SCE | EFER_NXE);
 	x86_write_cr4(x86_read_cr4() | CR4_PGE);
@@ -318,7 +323,6 @@ arch_switch(struct thread *prev, struct thread *next)
 	c->thread = next;
 	c->canary = next->canary;
 	c->kernel_sp = (uint64_t)next->kstack + KSTACK_SIZE;
-	c->tss.rsp[0] = c->kernel_sp;
 	return x86_switch_stack(prev, next);
 }
 

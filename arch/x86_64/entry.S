@@ -12,6 +12,7 @@
 #define TRAP_SYSCALL	0x100
 #define MSR_GS_BASE	0xc0000101
 #define VEC_NMI		2
+#define VEC_DF		8
 
 .macro push_registers
 	push %rdi
@@ -52,15 +53,191 @@
 	.section .text.entry, "ax"
 
 /*
+ * ---- The trampoline ----
+ *
+ * All that user mode's tables have of the kernel's code (row kpti), at addresses of its own: each CPU
+ * has these pages once more, with its struct entry_data right behind them (kpti.c).  So the code must
+ * run wherever it lies, reaches entry_data relative to itself or to a stack in there, and goes on to the
+ * kernel through pointers of struct cpu, which the kernel's tables alone map.
+ *
+ * Of the pair of roots the kernel's is the lower one: clearing bit 12 of CR3 leads to it.
+ */
+
+#define USER_ROOT_BIT 12
+#define DATA(member) (__entry_text_end + member)(%rip)
+
+/*
+ * Through a pointer of struct cpu, without asking a predictor (kernel/harden/retpoline.c): what is pushed
+ * is where `thunk` returns to.
+ */
+.macro jump_through pointer, thunk
+#if RETPOLINE
+	push %gs:\pointer
+	jmp \thunk
+#else
+	jmp *%gs:\pointer
+#endif
+	int3
+.endm
+
+.macro jump_to_kernel pointer
+	jump_through \pointer, __x86_entry_return_thunk
+.endm
+
+/* The trampoline's own, for there is no other in user mode's tables. */
+FUNC(__x86_entry_return_thunk)
+	call 2f
+1:	pause
+	lfence
+	jmp 1b
+	int3
+2:	lea 8(%rsp), %rsp
+	ret
+	int3
+END(__x86_entry_return_thunk)
+
+/* From user mode's root to the kernel's, if it is user mode's that is loaded. */
+.macro load_kernel_root scratch
+	mov %cr3, \scratch
+	btr $USER_ROOT_BIT, \scratch
+	jnc 8f
+	mov \scratch, %cr3
+8:
+.endm
+
+/* To the root for user mode: the kernel's own, if kpti is off. */
+.macro load_user_root scratch
+	mov %gs:CPU_USER_ROOT, \scratch
+	bt $USER_ROOT_BIT, \scratch
+	jnc 8f
+	mov \scratch, %cr3
+8:
+.endm
+
+/*
  * SYSCALL: RCX = user RIP, R11 = user RFLAGS, still on the user's stack.  SFMASK has cleared IF, TF,
  * DF, NT and AC.
  */
 FUNC(x86_syscall_entry)
 	swapgs
-	mov %rsp, %gs:CPU_USER_SP
+	mov %rsp, DATA(ENTRY_USER_SP)
+	load_kernel_root %rsp
 	mov %gs:CPU_KERNEL_SP, %rsp
 	push $SEL_USER_DATA
-	push %gs:CPU_USER_SP
+	push DATA(ENTRY_USER_SP)
+	jump_to_kernel CPU_SYSCALL
+END(x86_syscall_entry)
+
+/* RSP = what is left of a system call's frame: from .vector on.  All other registers are the user's. */
+FUNC(x86_exit_sysret)
+	mov 5 * 8(%rsp), %rsp
+	mov %rsp, DATA(ENTRY_USER_SP)
+	load_user_root %rsp
+	mov DATA(ENTRY_USER_SP), %rsp
+	swapgs
+	sysretq
+END(x86_exit_sysret)
+
+/* The frame for IRETQ is at the top of the entry stack.  All other registers are the user's. */
+FUNC(x86_exit_iret)
+	lea DATA(ENTRY_IRET_FRAME), %rsp
+	push %rax
+	load_user_root %rax
+	pop %rax
+	swapgs
+	iretq
+END(x86_exit_iret)
+
+/* Every vector's stub is 16 bytes long; those without an error code push 0. */
+	.balign 16
+	.globl x86_vectors
+	.hidden x86_vectors
+	.type x86_vectors, @function
+x86_vectors:
+vector = 0
+.rept 256
+	.balign 16
+.if !((vector == 8) || (vector >= 10 && vector <= 14) || (vector == 17) || (vector == 21))
+	push $0
+.endif
+	push $vector
+.if (vector == 1) || (vector == 2) || (vector == 8) || (vector == 18)
+	jmp paranoid_entry
+.else
+	jmp trap_entry
+.endif
+vector = vector + 1
+.endr
+	.balign 16
+END(x86_vectors)
+
+/* Exceptions and interrupts: of user mode on the entry stack, of the kernel on the thread's. */
+FUNC(trap_entry)
+	testb $3, 3 * 8(%rsp) /* CS */
+	jz 1f
+	swapgs
+	push %rax
+	load_kernel_root %rax
+	lfence /* no speculation with the user's GS */
+	jump_to_kernel CPU_TRAP_FROM_USER
+1:	lfence
+	jump_to_kernel CPU_TRAP_FROM_KERNEL
+END(trap_entry)
+
+/* What paranoid_entry leaves below the frame that the stub pushed. */
+#define PARANOID_SWAPPED 0  /* 1: GS was the user's */
+#define PARANOID_CR3	 8
+#define PARANOID_RDX	 16
+#define PARANOID_RCX	 24
+#define PARANOID_RAX	 32
+#define PARANOID_VECTOR	 40
+#define PARANOID_CS	 64
+#define PARANOID_RFLAGS	 72
+
+/*
+ * #DB, NMI, #DF, #MC: on a short stack of their own in entry_data, for they may hit anywhere: with either
+ * root, before the swapgs of an entry, after that of an exit.  GS is the kernel's if its base is in the
+ * upper half.
+ */
+FUNC(paranoid_entry)
+	push %rax
+	push %rcx
+	push %rdx
+	mov %cr3, %rax
+	push %rax
+	load_kernel_root %rax
+	push $0
+	mov $MSR_GS_BASE, %ecx
+	rdmsr
+	test %edx, %edx
+	js 1f
+	swapgs
+	incb (%rsp)
+1:	lfence
+	jump_to_kernel CPU_PARANOID
+END(paranoid_entry)
+
+/* RSP = what paranoid_entry left; all registers are those of the interrupted code. */
+FUNC(x86_exit_paranoid)
+	testb $1, PARANOID_SWAPPED(%rsp)
+	jz 1f
+	swapgs
+1:	mov PARANOID_CR3(%rsp), %rax
+	bt $USER_ROOT_BIT, %rax
+	jnc 2f
+	mov %rax, %cr3
+2:	add $PARANOID_RAX, %rsp
+	pop %rax
+	add $16, %rsp
+	iretq
+END(x86_exit_paranoid)
+
+/* ---- The kernel proper ---- */
+
+	.text
+
+/* The frame's SS and RSP are on the thread's stack. */
+FUNC(x86_syscall)
 	push %r11
 	push $SEL_USER_CODE
 	push %rcx
@@ -87,114 +264,119 @@ FUNC(x86_syscall_entry)
 	shr $47, %rcx
 	jnz .Lbad_ip
 	pop_registers
-	mov 5 * 8(%rsp), %rsp /* past vector, error, rip, cs, rflags: the user's */
-	swapgs
-	sysretq
-END(x86_syscall_entry)
+	jump_through CPU_EXIT_SYSRET, __x86_return_thunk
+END(x86_syscall)
 
-/* Every vector's stub is 16 bytes long; those without an error code push 0. */
-	.balign 16
-	.globl x86_vectors
-	.hidden x86_vectors
-	.type x86_vectors, @function
-x86_vectors:
-vector = 0
-.rept 256
-	.balign 16
-.if !((vector == 8) || (vector >= 10 && vector <= 14) || (vector == 17) || (vector == 21))
-	push $0
-.endif
-	push $vector
-.if vector == 8
-	jmp double_fault_entry
-.elseif (vector == 1) || (vector == 2) || (vector == 18)
-	jmp paranoid_entry
-.else
-	jmp trap_entry
-.endif
-vector = vector + 1
-.endr
-	.balign 16
-END(x86_vectors)
+/* Pushes the registers that the processor and the stub left `at` bytes above RAX: SS to .vector. */
+.macro push_frame at
+	pushq \at + 6 * 8(%rax)
+	pushq \at + 5 * 8(%rax)
+	pushq \at + 4 * 8(%rax)
+	pushq \at + 3 * 8(%rax)
+	pushq \at + 2 * 8(%rax)
+	pushq \at + 1 * 8(%rax)
+	pushq \at(%rax)
+.endm
 
-/* Exceptions and interrupts on the thread's own kernel stack. */
-FUNC(trap_entry)
+/* RSP = the entry stack: RAX, then the frame.  It moves to the thread's. */
+FUNC(x86_trap_from_user)
 	cld
-	push_registers
+	mov %rsp, %rax
+	mov %gs:CPU_KERNEL_SP, %rsp
+	push_frame 8
+	push %rdi
+	push %rsi
+	push %rdx
+	push %rcx
+	pushq (%rax)
+	push %r8
+	push %r9
+	push %r10
+	push %r11
+	push %rbx
+	push %rbp
+	push %r12
+	push %r13
+	push %r14
+	push %r15
 	close_user_window /* a user may have set AC before the trap */
-	testb $3, TF_CS(%rsp)
-	jz .Lfrom_kernel
-	swapgs
-	lfence /* no speculation with the user's GS */
 	xor %ebp, %ebp
 	mov %rsp, %rdi
 	call x86_trap
 	jmp .Luser_return
-.Lfrom_kernel:
-	lfence
+END(x86_trap_from_user)
+
+/* On the stack that was in use. */
+FUNC(x86_trap_from_kernel)
+	cld
+	push_registers
+	close_user_window
 	mov %rsp, %rdi
 	call x86_trap
 	pop_registers
 	add $16, %rsp
 	iretq
-END(trap_entry)
+END(x86_trap_from_kernel)
 
 /*
- * #DB, NMI, #MC: on a stack of their own, for they may hit anywhere: before the swapgs of an entry,
- * after that of an exit.  GS is the kernel's if its base is in the upper half.
+ * RSP = what paranoid_entry left.  It moves to a stack with room: this CPU's emergency stack of the same
+ * number; but a #DB or #MC of user mode may send a signal or sleep, and goes on on the thread's.
  */
-FUNC(paranoid_entry)
+FUNC(x86_paranoid)
 	cld
-	push_registers
+	mov %rsp, %rax
+	testb $3, PARANOID_CS(%rax)
+	jz 1f
+	cmpq $VEC_NMI, PARANOID_VECTOR(%rax)
+	je 1f
+	mov %gs:CPU_KERNEL_SP, %rsp
+	jmp 2f
+1:	mov %eax, %ecx
+	and $(PAGE_SIZE - 1), %ecx
+	shr $ENTRY_SHORT_SHIFT, %ecx
+	mov %gs:(CPU_EMERGENCY_SP - 8 * ENTRY_SHORT_FIRST)(, %rcx, 8), %rsp
+2:	push_frame PARANOID_VECTOR
+	push %rdi
+	push %rsi
+	pushq PARANOID_RDX(%rax)
+	pushq PARANOID_RCX(%rax)
+	pushq PARANOID_RAX(%rax)
+	push %r8
+	push %r9
+	push %r10
+	push %r11
+	push %rbx
+	push %rbp
+	push %r12
+	push %r13
+	push %r14
+	push %r15
+	mov %rax, %rbx
 	close_user_window
-	mov $MSR_GS_BASE, %ecx
-	rdmsr
-	xor %ebx, %ebx
-	test %edx, %edx
-	js 1f
-	swapgs
-	inc %ebx /* to undo at the end */
-1:	lfence
-	/* A #DB or #MC of user mode may send a signal or sleep: go on on the thread's stack. */
-	testb $3, TF_CS(%rsp)
-	jz 2f
-	cmpq $VEC_NMI, TF_VECTOR(%rsp)
-	je 2f
-	mov %rsp, %rsi
-	mov %gs:CPU_KERNEL_SP, %rdi
-	sub $TF_SIZE, %rdi
-	mov %rdi, %rsp
-	mov $(TF_SIZE / 8), %ecx
-	rep movsq
-	xor %ebp, %ebp
 	mov %rsp, %rdi
+	testb $3, TF_CS(%rsp)
+	jz 3f
+	cmpq $VEC_NMI, TF_VECTOR(%rsp)
+	je 3f
+	xor %ebp, %ebp
 	call x86_trap
 	jmp .Luser_return
-2:	mov %rsp, %rdi
+3:	cmpq $VEC_DF, TF_VECTOR(%rsp)
+	je double_fault_entry
 	call x86_paranoid_trap
-	test %ebx, %ebx
-	jz 3f
-	swapgs
-3:	pop_registers
-	add $16, %rsp
-	iretq
-END(paranoid_entry)
+	mov TF_RFLAGS(%rsp), %rax
+	mov %rax, PARANOID_RFLAGS(%rbx)
+	mov %rbx, TF_ERROR(%rsp)
+	pop_registers
+	mov 8(%rsp), %rsp
+	jump_through CPU_EXIT_PARANOID, __x86_return_thunk
+END(x86_paranoid)
 
 /*
- * #DF: on the emergency stack, for the thread's own is full.  An abort, so there is no way back (SDM
- * 3A 6.15), and no register to restore; whose GS is loaded is as uncertain as above.
+ * #DF, from x86_paranoid: on the emergency stack, for the thread's own is full, RDI = RSP = the frame.  An
+ * abort, so there is no way back (SDM 3A 6.15).
  */
 FUNC(double_fault_entry)
-	cld
-	push_registers
-	close_user_window
-	mov $MSR_GS_BASE, %ecx
-	rdmsr
-	test %edx, %edx
-	js 1f
-	swapgs
-1:	lfence
-	mov %rsp, %rdi
 	call x86_double_fault
 	ud2
 END(double_fault_entry)
@@ -215,10 +397,13 @@ FUNC(x86_user_return)
 	mov TF_RIP(%rsp), %rcx
 	shr $47, %rcx
 	jnz .Lbad_ip
+	/* What iretq pops goes to the entry stack: the thread's is not there in user mode's tables. */
+	mov %rsp, %rax
+	mov %gs:CPU_ENTRY_SP, %rsp
+	push_frame TF_VECTOR
+	mov %rax, %rsp
 	pop_registers
-	add $16, %rsp
-	swapgs
-	iretq
+	jump_through CPU_EXIT_IRET, __x86_return_thunk
 .Lbad_ip:
 	sti
 	mov %rsp, %rdi

@@ -207,21 +207,43 @@ struct tss {
 	uint16_t iomap_base;
 } packed;
 
+/* Interrupt stack table: which stack an exception that cannot trust its own gets. */
+#define IST_DF	  1
+#define IST_NMI	  2
+#define IST_MC	  3
+#define IST_DB	  4
+#define IST_COUNT 4
 
+#define ENTRY_SHORT_STACK 256u /* bytes, a power of two */
+
+/*
+ * The page that the processor needs at every way in, and so the only data of a CPU that user mode's tables
+ * map: nothing of the kernel's is kept here.
+ */
+struct entry_data {
+	struct tss tss;
+	uint64_t gdt[8];
+	uint64_t user_sp; /* scratch of the ways in and out */
+	uint8_t short_stacks[IST_COUNT][ENTRY_SHORT_STACK] aligned(ENTRY_SHORT_STACK); /* of each IST */
+	uint8_t stack[4096 - ENTRY_SHORT_STACK * (IST_COUNT + 1)]; /* the entry stack */
+} aligned(4096);
 
 struct cpu {
 	struct cpu *self;	/* at %gs:0 */
 	struct thread *thread; /* at %gs:8: the one that runs */
 	uint64_t canary;	/* at %gs:16 (Makefile): its canary, for compiled code */
 	uint64_t kernel_sp;	/* top of the current thread's kernel stack: where system calls start */
-	uint64_t user_sp;	/* scratch of the system call entry */
+	uint64_t user_root;	/* CR3 in user mode: with row kpti the upper one of the pair */
 	uint32_t number;
 	uint32_t apic_id;
 	struct arch_pt *pt; /* active address space */
 	uint32_t irq_depth; /* interrupt handlers that are running */
 	uint64_t nmis;
-	struct tss tss;
-	uint64_t gdt[8];
+	uint64_t emergency_sp[IST_COUNT]; /* tops of the stacks for what comes on IST 1 to IST_COUNT */
+	/* entry.S: where the trampoline goes on, and where the kernel enters it to leave (kpti.c). */
+	uint64_t syscall, trap_from_user, trap_from_kernel, paranoid;
+	uint64_t exit_sysret, exit_iret, exit_paranoid;
+	uint64_t entry_sp; /* top of the entry stack */
 } aligned(64);
 
 extern struct cpu cpus[MAX_CPUS];
@@ -377,6 +399,8 @@ typedef struct {
 
 /* PTE_NX, or 0 when user pages are left executable (harden=-nx). */
 extern uint64_t x86_user_nx;
+/* PTE_G; or 0 with row kpti: user mode must not find the kernel's translations in the TLB. */
+extern uint64_t x86_kernel_global;
 
 static inline pte_t
 pte_none(void)
@@ -429,7 +453,7 @@ x86_pte_bits(unsigned prot)
 		if (!(prot & PROT_EXEC))
 			bits |= x86_user_nx;
 	} else {
-		bits |= PTE_G;
+		bits |= x86_kernel_global;
 		if (!(prot & PROT_EXEC))
 			bits |= PTE_NX;
 	}

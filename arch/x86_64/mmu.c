@@ -1,9 +1,9 @@
 /*
  * Translation tables: 4-level paging (SDM 3A 4.5).  All roots share the kernel half's top-level
- * entries, which are made once, here.
+ * entries, which are made once, here; but those that user mode runs on have one of them alone.
  *
  * Kernel half:  the direct map (RW-, never executable; the image's text and rodata R--),
- *               the stack area, and the image (text R-X, rodata R--, data RW-).
+ *               the stack area, the image (text R-X, rodata R--, data RW-), and the entry area.
  */
 #include "kernel/errno.h"
 #include "kernel/harden/harden.h"
@@ -16,6 +16,7 @@
 
 struct arch_pt kernel_pt;
 uint64_t x86_user_nx ro_after_init = PTE_NX;
+uint64_t x86_kernel_global ro_after_init = PTE_G;
 
 #define ENTRIES	    512u
 #define LEVEL_SHIFT(level) (PAGE_SHIFT + 9 * ((level)-1))
@@ -78,6 +79,8 @@ make_entry(paddr_t root, uint64_t va, unsigned level, uint64_t **out)
 			if (err)
 				return err;
 			WRITE_ONCE(*e, frame.v | PTE_P | PTE_W | (va < USER_END ? PTE_U : 0));
+			if (l == 4 && va < USER_END) /* the user half is that of both roots */
+				WRITE_ONCE(e[ENTRIES], *e);
 		}
 		table = table_at(*e);
 	}
@@ -216,6 +219,41 @@ kernel_prot(unsigned prot)
 	return PROT_READ | PROT_WRITE | PROT_EXEC;
 }
 
+/*
+ * An address space has a pair of roots, 8 KiB aligned to their size: the kernel's, which maps all, and
+ * above it user mode's, whose kernel half is the entry area alone (row kpti).
+ */
+static void
+make_user_root(uint64_t *pair)
+{
+	unsigned entry = INDEX(ENTRY_AREA_BASE, 4);
+
+	memset(pair + ENTRIES, 0, PAGE_SIZE);
+	pair[ENTRIES + entry] = pair[entry];
+}
+
+/* What CR3 is in user mode. */
+static uint64_t
+user_root(const struct arch_pt *pt)
+{
+	return pt->root.v + (harden_wanted(HARDEN_KPTI) ? PAGE_SIZE : 0);
+}
+
+static void
+map_entry_area(void)
+{
+	map_kernel(ENTRY_AREA_BASE, image_phys((const char *)x86_idt), PAGE_SIZE, PROT_READ);
+	for (unsigned i = 0; i < MAX_CPUS; i++) {
+		uint64_t va = x86_entry_area(i);
+		uint64_t size = (uint64_t)(__entry_text_end - __entry_text_start);
+
+		map_kernel(va, image_phys(__entry_text_start), size,
+			   kernel_prot(PROT_READ | PROT_EXEC));
+		map_kernel(va + size, image_phys((const char *)&x86_entry_data[i]), PAGE_SIZE,
+			   kernel_prot(PROT_READ | PROT_WRITE));
+	}
+}
+
 void
 arch_vm_init(void)
 {
@@ -223,7 +261,9 @@ arch_vm_init(void)
 
 	if (!harden_wanted(HARDEN_NX))
 		x86_user_nx = 0;
-	kernel_pt.root = page_alloc_early(1);
+	if (harden_wanted(HARDEN_KPTI))
+		x86_kernel_global = 0;
+	kernel_pt.root = PADDR(ALIGN_UP(page_alloc_early(3).v, 2 * PAGE_SIZE));
 	for (unsigned i = 0; i < boot_info.nram; i++) {
 		struct boot_range *r = &boot_info.ram[i];
 
@@ -253,7 +293,15 @@ arch_vm_init(void)
 	if (make_entry(kernel_pt.root, kstack_area_base, 3, &e) ||
 	    make_entry(kernel_pt.root, kstack_area_base + KSTACK_AREA_SIZE - 1, 3, &e))
 		panic("mmu: no memory for the kernel's tables");
+	map_entry_area();
+	make_user_root(phys_to_virt(kernel_pt.root));
 	arch_pt_activate(&kernel_pt);
+
+	/* From here on the processor finds them there. */
+	x86_entry_area_ready();
+	x86_idt_init(x86_entry_text(&cpus[0], x86_vectors));
+	x86_entry_init(&cpus[0]);
+	x86_cpu_init(&cpus[0]);
 }
 
 void
@@ -270,7 +318,7 @@ arch_protect_init_data(void)
 }
 
 /* In the image, for the trampoline loads CR3 from 32-bit code: its address must fit. */
-static uint64_t bringup_table[ENTRIES] aligned(PAGE_SIZE);
+static uint64_t bringup_table[2 * ENTRIES] aligned(2 * PAGE_SIZE);
 
 paddr_t
 x86_bringup_begin(void)
@@ -304,10 +352,10 @@ walk(uint64_t *table, unsigned level, uint64_t va,
 }
 
 void
-arch_kernel_walk(void (*fn)(void *arg, uint64_t va, uint64_t size, paddr_t pa, unsigned prot),
-		 void *arg)
+x86_walk_kernel_half(paddr_t top, void (*fn)(void *arg, uint64_t va, uint64_t size, paddr_t pa, unsigned prot),
+		     void *arg)
 {
-	uint64_t *root = phys_to_virt(kernel_pt.root);
+	uint64_t *root = phys_to_virt(top);
 
 	for (unsigned i = ENTRIES / 2; i < ENTRIES; i++) {
 		uint64_t va = 0xffff000000000000ul | (uint64_t)i << LEVEL_SHIFT(4);
@@ -315,6 +363,13 @@ arch_kernel_walk(void (*fn)(void *arg, uint64_t va, uint64_t size, paddr_t pa, u
 		if (root[i] & PTE_P)
 			walk(table_at(root[i]), 3, va, fn, arg);
 	}
+}
+
+void
+arch_kernel_walk(void (*fn)(void *arg, uint64_t va, uint64_t size, paddr_t pa, unsigned prot),
+		 void *arg)
+{
+	x86_walk_kernel_half(kernel_pt.root, fn, arg);
 }
 
 struct boot_range
@@ -330,15 +385,16 @@ int
 arch_pt_create(struct arch_pt *pt)
 {
 	struct page *p;
-	uint64_t *table;
+	uint64_t *pair;
 	const uint64_t *kernel = phys_to_virt(kernel_pt.root);
-	int err = page_alloc(PAGE_TABLE, &p);
+	int err = page_alloc_order(1, PAGE_TABLE, &p);
 
 	if (err)
 		return err;
-	table = page_addr(p);
-	memset(table, 0, PAGE_SIZE / 2);
-	memcpy(table + ENTRIES / 2, kernel + ENTRIES / 2, PAGE_SIZE / 2);
+	pair = page_addr(p);
+	memset(pair, 0, PAGE_SIZE / 2);
+	memcpy(pair + ENTRIES / 2, kernel + ENTRIES / 2, PAGE_SIZE / 2);
+	make_user_root(pair);
 	pt->root = page_paddr(p);
 	pt->cpus = 0;
 	return 0;
@@ -467,6 +523,7 @@ arch_pt_activate(struct arch_pt *pt)
 	/* The bit first: a flush that does not see it is one that this load makes needless. */
 	__atomic_fetch_or(&pt->cpus, BIT(c->number), __ATOMIC_SEQ_CST);
 	c->pt = pt;
+	c->user_root = user_root(pt);
 	x86_write_cr3(pt->root.v);
 	if (old && old != pt)
 		__atomic_fetch_and(&old->cpus, ~BIT(c->number), __ATOMIC_SEQ_CST);

@@ -11,7 +11,21 @@ offsets(void)
 {
 	OFFSET(CPU_THREAD, offsetof(struct cpu, thread));
 	OFFSET(CPU_KERNEL_SP, offsetof(struct cpu, kernel_sp));
-	OFFSET(CPU_USER_SP, offsetof(struct cpu, user_sp));
+	OFFSET(CPU_ENTRY_SP, offsetof(struct cpu, entry_sp));
+	OFFSET(CPU_USER_ROOT, offsetof(struct cpu, user_root));
+	OFFSET(CPU_SYSCALL, offsetof(struct cpu, syscall));
+	OFFSET(CPU_TRAP_FROM_USER, offsetof(struct cpu, trap_from_user));
+	OFFSET(CPU_TRAP_FROM_KERNEL, offsetof(struct cpu, trap_from_kernel));
+	OFFSET(CPU_PARANOID, offsetof(struct cpu, paranoid));
+	OFFSET(CPU_EXIT_SYSRET, offsetof(struct cpu, exit_sysret));
+	OFFSET(CPU_EXIT_IRET, offsetof(struct cpu, exit_iret));
+	OFFSET(CPU_EXIT_PARANOID, offsetof(struct cpu, exit_paranoid));
+	OFFSET(CPU_EMERGENCY_SP, offsetof(struct cpu, emergency_sp));
+	OFFSET(ENTRY_USER_SP, offsetof(struct entry_data, user_sp));
+	OFFSET(ENTRY_IRET_FRAME, sizeof(struct entry_data) - 5 * sizeof(uint64_t));
+	OFFSET(ENTRY_SHORT_SHIFT, __builtin_ctz(ENTRY_SHORT_STACK));
+	OFFSET(ENTRY_SHORT_FIRST, offsetof(struct entry_data, short_stacks) / ENTRY_SHORT_STACK);
+	OFFSET(PAGE_SIZE, PAGE_SIZE);
 	OFFSET(THREAD_SP, offsetof(struct thread, arch.sp));
 	OFFSET(THREAD_WORK, offsetof(struct thread, work));
 	OFFSET(BOOT_PDPT_LOW, BOOT_PDPT_LOW);
@@ -23,6 +37,5 @@ offsets(void)
 	OFFSET(TF_RIP, offsetof(struct trapframe, rip));
 	OFFSET(TF_CS, offsetof(struct trapframe, cs));
 	OFFSET(TF_RFLAGS, offsetof(struct trapframe, rflags));
-	OFFSET(TF_RSP, offsetof(struct trapframe, rsp));
-	OFFSET(TF_SIZE, sizeof(struct trapframe));
+	OFFSET(TF_ERROR, offsetof(struct trapframe, error));
 }

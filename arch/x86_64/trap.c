@@ -25,6 +25,7 @@ struct gate { /* SDM 3A 6.14.1 */
 #define GATE_USER      0x60 /* DPL 3 */
 
 static struct gate idt[256] aligned(4096) ro_after_init;
+const struct gate *const x86_idt = idt;
 
 static uint8_t
 ist_of(unsigned vector)
@@ -44,10 +45,10 @@ ist_of(unsigned vector)
 }
 
 void
-x86_idt_init(void)
+x86_idt_init(uint64_t vectors)
 {
 	for (unsigned i = 0; i < ARRAY_LEN(idt); i++) {
-		uint64_t entry = (uint64_t)x86_vectors + 16 * i;
+		uint64_t entry = vectors + 16 * i;
 
 		idt[i] = (struct gate){
 			.offset_low = (uint16_t)entry,
@@ -60,12 +61,12 @@ x86_idt_init(void)
 }
 
 void
-x86_idt_load(void)
+x86_idt_load(uint64_t table)
 {
 	struct {
 		uint16_t limit;
 		uint64_t base;
-	} packed idtr = {sizeof(idt) - 1, (uint64_t)idt};
+	} packed idtr = {sizeof(idt) - 1, table};
 
 	__asm__ volatile("lidt %0" : : "m"(idtr));
 }
@@ -79,7 +80,7 @@ x86_cpu_stacks(struct cpu *c)
 
 		if (kstack_alloc(&stack))
 			panic("trap: no memory for CPU %u's emergency stacks", c->number);
-		c->tss.ist[i] = (uint64_t)stack + KSTACK_SIZE;
+		c->emergency_sp[i] = (uint64_t)stack + KSTACK_SIZE;
 	}
 	if (c == this_cpu()) {
 		for (unsigned i = 0; i < ARRAY_LEN(idt); i++)

@@ -77,13 +77,6 @@
 #define PF_RSVD	   BIT(3)
 #define PF_FETCH   BIT(4)
 
-/* Interrupt stack table: which stack an exception that cannot trust its own gets. */
-#define IST_DF	  1
-#define IST_NMI	  2
-#define IST_MC	  3
-#define IST_DB	  4
-#define IST_COUNT 4
-
 struct cpuid {
 	uint32_t a, b, c, d;
 };
@@ -216,9 +209,10 @@ void x86_percpu_init(struct cpu *c);
 void x86_fpu_cpu_init(void);
 void x86_fpu_cache_init(void);
 
-/* trap.c */
-void x86_idt_init(void);
-void x86_idt_load(void);
+/* trap.c: the gates lead to the trampoline's copy at `vectors`; the table as the processor is told. */
+void x86_idt_init(uint64_t vectors);
+void x86_idt_load(uint64_t table);
+extern const struct gate *const x86_idt;
 void x86_trap(struct trapframe *tf);
 void x86_paranoid_trap(struct trapframe *tf);
 noreturn void x86_double_fault(struct trapframe *tf);
@@ -269,8 +263,31 @@ void x86_serial_interrupt(void);
 paddr_t x86_bringup_begin(void);
 void x86_bringup_end(void);
 
+/*
+ * kpti.c, mmu.c: the entry area, mapped in both roots of every address space at addresses that are the
+ * same at each start: the IDT, R--; then for each CPU the trampoline's text, R-X, and its entry_data, RW-.
+ */
+#define ENTRY_AREA_BASE	  0xfffffe0000000000ul
+#define ENTRY_AREA_STRIDE 0x10000ul
+extern struct entry_data x86_entry_data[MAX_CPUS];
+extern char __entry_text_start[], __entry_text_end[];
+/* Where the processor finds them; until the final tables are there, in the image. */
+uint64_t x86_entry_idt(void);
+uint64_t x86_entry_text(const struct cpu *c, const char *code);
+struct entry_data *x86_entry_data_of(const struct cpu *c);
+/* Sets c's pointers into and out of the trampoline. */
+void x86_entry_init(struct cpu *c);
+/* The final tables map it, from x86_entry_area(0) on. */
+void x86_entry_area_ready(void);
+uint64_t x86_entry_area(unsigned cpu);
+/* mmu.c: calls fn for every mapping of the kernel half of a root. */
+void x86_walk_kernel_half(paddr_t root,
+			  void (*fn)(void *arg, uint64_t va, uint64_t size, paddr_t pa, unsigned prot),
+			  void *arg);
+
 /* entry.S */
-extern char x86_syscall_entry[], x86_vectors[];
+extern char x86_syscall_entry[], x86_vectors[], x86_exit_sysret[], x86_exit_iret[], x86_exit_paranoid[];
+extern char x86_syscall[], x86_trap_from_user[], x86_trap_from_kernel[], x86_paranoid[];
 /* A user frame's RIP is not canonical: the process gets SIGSEGV. */
 void x86_bad_user_ip(struct trapframe *tf);
 /* Leaves the present stack for good and runs fn(arg), which does not return, from top downwards. */

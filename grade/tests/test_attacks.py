@@ -151,6 +151,8 @@ X86_64: dict[str, Callable[[X86Exception, Image, Image], bool]] = {
     "null-guard": lambda e, k, p: (e.vector, e.error, e.cpl) == (14, 0x10, 0) and e.cr2 == e.rip == 0,
     "null-object": lambda e, k, p: (e.vector, e.error, e.cpl) == (14, 0x0, 0) and (e.cr2 or 0) < 0x1000,
     "stack-guard": lambda e, k, p: e.vector == 8 and e.cpl == 0,
+    # The plain load at the end: not even present.
+    "kpti": lambda e, k, p: (e.vector, e.error, e.cpl, e.cr2) == (14, 0x4, 3, k.sym("vuln_secret")),
     "aslr": lambda e, k, p: (e.vector, e.error, e.cpl) == (14, 0x14, 3) and e.cr2 == e.rip
     and _where_the_copys_function_was(e.rip, "x86_64"),
     "kaslr": lambda e, k, p: (e.vector, e.error, e.cpl) == (14, 0x10, 0)
@@ -174,6 +176,7 @@ AARCH64: dict[str, Callable[[ArmException, Image, Image], bool]] = {
     "wx-data": lambda e, k, p: fetch_of(e, 1, k.sym("vuln_buffer"), True),
     "null-guard": lambda e, k, p: fetch_of(e, 1, 0, False),
     "null-object": lambda e, k, p: e.data and (e.from_el, e.present) == (1, False) and (e.far or 0) < 0x1000,
+    "kpti": lambda e, k, p: e.data and (e.from_el, e.present, e.far) == (0, False, k.sym("vuln_secret")),
     # There is no double fault: the guard page's own abort finds another stack.
     "stack-guard": lambda e, k, p: e.data and (e.from_el, e.present) == (1, False)
     and STACKS[0] <= (e.far or 0) < STACKS[1],
@@ -183,14 +186,14 @@ AARCH64: dict[str, Callable[[ArmException, Image, Image], bool]] = {
 STOPPED_BY = {"x86_64": X86_64, "aarch64": AARCH64}
 # The row that the console names, if it is not the attack's own name; None: there is nothing to report.
 REPORTS: dict[str, str | None] = {"wp-cow": "smap", "wx-data": "wx", "null-object": "null-guard", "leaks": None,
-                                  "aslr": None, "kstack-offset": None, "heap-double": "heap",
+                                  "aslr": None, "kstack-offset": None, "kpti": None, "heap-double": "heap",
                                   "usercopy-write": "usercopy"}
 # How those end that are stopped in user mode, as the shell tells it; where the kernel was stopped, the
 # process is killed.
 KILLED = 128 + 9
 GOES_ON = {"format": 0, "leaks": 0, "kstack-offset": 1}     # it is told nothing, and ends by itself
-STATUS = {"x86_64": {"nx": 128 + 11, "umip": 128 + 11, "aslr": 128 + 11, **GOES_ON},
-          "aarch64": {"nx": 128 + 11, "umip": 128 + 4, "aslr": 128 + 11, **GOES_ON}}
+STATUS = {"x86_64": {"nx": 128 + 11, "umip": 128 + 11, "aslr": 128 + 11, "kpti": 128 + 11, **GOES_ON},
+          "aarch64": {"nx": 128 + 11, "umip": 128 + 4, "aslr": 128 + 11, "kpti": 128 + 11, **GOES_ON}}
 
 
 def test_attack_is_stopped_by_the_processor_where_it_should_be(lost: dict[str, Lost], program: Image, arch: str,

@@ -159,7 +159,7 @@ def null_problems(spaces: list[Space]) -> list[str]:
 
 
 def _ist_stacks(kernel: Kernel, this: int, cpu: int) -> dict[int, str]:
-    tops = {i: kernel.u64(this + kernel.image.offsetof("struct cpu", f"tss.ist[{i}]")) for i in range(7)}
+    tops = {i: kernel.u64(this + kernel.image.offsetof("struct cpu", f"emergency_sp[{i}]")) for i in range(4)}
     return {top - KSTACK_SIZE: f"CPU {cpu}'s emergency stack {i + 1}" for i, top in tops.items() if top}
 
 
@@ -190,7 +190,7 @@ def _double_fault_problems(kernel: Kernel) -> list[str]:
     number = kernel.member(gate, "struct gate", "ist")
     if not number:
         return ["a double fault stays on the stack that overflowed"]
-    at = image.offsetof("struct cpu", f"tss.ist[{number - 1}]")
+    at = image.offsetof("struct cpu", f"emergency_sp[{number - 1}]")
     return [f"CPU {cpu} has no emergency stack for a double fault" for cpu in kernel.machine.gdb.cpus()
             if not kernel.u64(image.sym("cpus") + cpu * image.sizeof("struct cpu") + at)]
 

@@ -16,7 +16,7 @@ from grade.spaces import Kernel
 from grade.tests.test_harden import load, told  # noqa: F401  (load is a fixture)
 from grade.walk import Mapping
 
-# Both architectures have the row; x86_64's pair of roots is not there yet.
+# aarch64's trampoline; x86_64's pair of roots has a file of its own.
 pytestmark = [pytest.mark.guest, pytest.mark.arch("aarch64")]
 
 MOMENTS = 12

@@ -98,5 +98,11 @@ struct vuln_note {
 #define VULN_NOTE_WRITE	 VULN_IOC(144, struct vuln_note)
 #define VULN_NOTE_FREE	 VULN_IOC(145, struct vuln_note)
 
+/*
+ * vuln_meltdown.c: not a bug but a processor's flaw, played by software.  address 0: says where the secret
+ * is, in .address; else reads there.  EFAULT: the tables for user mode have no translation.
+ */
+#define VULN_MELTDOWN VULN_IOC(96, struct vuln_word)
+
 /* The kernel's: makes the device.  Not in a release build. */
 void vuln_init(void);

@@ -7,3 +7,4 @@ long vuln_address_ioctl(unsigned cmd, uaddr_t arg);
 long vuln_stack_ioctl(unsigned cmd, uaddr_t arg);
 long vuln_heap_ioctl(unsigned cmd, uaddr_t arg);
 void vuln_heap_init(void);
+long vuln_meltdown_ioctl(unsigned cmd, uaddr_t arg);

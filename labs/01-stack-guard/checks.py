@@ -124,9 +124,11 @@ def _gate(guest: Guest, k: Kernel, cpu: int, vector: int) -> tuple[int, int]:
 
 
 def _ist_top(guest: Guest, k: Kernel, cpu: int) -> int | None:
-    """Where #DF's stack begins on a CPU, or None if it uses none of its own (SDM 3A 6.14.5)."""
+    """Where the handler of #DF finds its stack on a CPU, or None if gate 8 names no short stack of its own to begin
+    on (SDM 3A 6.14.5)."""
     ist = _gate(guest, k, cpu, VEC_DF)[1]
-    return k.u64(_table_base(guest, cpu, "TR") + 36 + 8 * (ist - 1)) or None if ist else None
+    this = k.image.sym("cpus") + cpu * k.image.sizeof("struct cpu")
+    return k.u64(this + k.image.offsetof("struct cpu", f"emergency_sp[{ist - 1}]")) or None if 0 < ist <= 4 else None
 
 
 def _double_fault(r: Record) -> int | None:
@@ -146,11 +148,11 @@ def _kernel_abort(r: Record) -> int | None:
 
 WAYS = {
     "x86_64": Way(
-        "double fault", _double_fault, lambda guest, k, cpu: _gate(guest, k, cpu, VEC_DF)[0], _ist_top,
+        "double fault", _double_fault, lambda guest, k, cpu: guest.image.sym("oops"), _ist_top,
         lambda guest, k, cpu: f"CPU {cpu} takes page faults on an IST stack: a second one inside the first would "
         "overwrite its frame" if _gate(guest, k, cpu, VEC_PF)[1] else None, "cr2", "rsp",
-        "gate 8 of the IDT names an IST entry; each CPU's TSS has a stack of its own there, with an unmapped page "
-        "below; #PF stays on the thread's stack",
+        "gate 8 of the IDT names an IST entry; emergency_sp of each CPU has a stack of its own for it, with an unmapped "
+        "page below; #PF stays on the thread's stack",
         "ist_of() and x86_cpu_stacks() in arch/x86_64/trap.c; SDM 3A 6.14.5",
         "one #DF (v=08) whose CR2 lies in the page below the victim's stack, on its emergency stack; its process dies "
         "of a signal; the others go on",

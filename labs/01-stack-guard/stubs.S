@@ -3,12 +3,13 @@
 /* ==== arch/x86_64/entry.S ==== */
 
 /*
- * #DF.  To do: build the frame on the emergency stack, make sure that GS is the kernel's (a double
- * fault may come at any instruction; paranoid_entry shows how to tell), and call
- * x86_double_fault(frame), which does not return.
+ * #DF, from x86_paranoid, which has moved to the emergency stack that x86_cpu_stacks gave: RDI = RSP = the
+ * frame; GS and the tables are the kernel's.
+ *
+ * To do: call x86_double_fault(frame), which does not return.
  */
 FUNC(double_fault_entry)
-	jmp trap_entry
+	ud2
 END(double_fault_entry)
 
 /* ==== arch/aarch64/entry.S ==== */

@@ -128,7 +128,8 @@ const struct mitigation stack_guard_row = {
 
 /*
  * Which vectors get a stack of their own: the number of an entry in the TSS, or 0 to stay on the
- * stack that is in use (SDM 3A 6.14.5).
+ * stack that is in use (SDM 3A 6.14.5).  The TSS names short stacks in struct entry_data; from there
+ * x86_paranoid moves on to emergency_sp[number - 1].
  *
  * To do: when a stack overflows, the processor cannot push the page fault's frame on it.  What does
  * it raise then, and where shall it push that?
@@ -162,7 +163,7 @@ x86_cpu_stacks(struct cpu *c)
 
 		if (kstack_alloc(&stack))
 			panic("trap: no memory for CPU %u's emergency stacks", c->number);
-		c->tss.ist[ist - 1] = (uint64_t)stack + KSTACK_SIZE;
+		c->emergency_sp[ist - 1] = (uint64_t)stack + KSTACK_SIZE;
 	}
 	if (c == this_cpu()) {
 		for (unsigned i = 0; i < ARRAY_LEN(idt); i++)
