@@ -56,7 +56,7 @@ def around(space: Space, va: int) -> str:
 def unguarded(k: Kernel) -> list[str]:
     """What is wrong below each stack, in words; empty if every one is guarded in every address space."""
     out = []
-    spaces = k.spaces()
+    spaces = k.own_spaces()     # not user mode's: no stack is there (row kpti)
     for owner, low in stacks(k).items():
         if low % PAGE:
             out.append(f"the stack of {owner} begins at {low:#x}, in the middle of a page")
@@ -180,7 +180,7 @@ def judge_emergency(run: Run, guest: Guest, k: Kernel) -> None:
     w = way(run)
     wrong: list[str] = []
     ranges: dict[int, tuple[int, int]] = {}
-    spaces = k.spaces()
+    spaces = k.own_spaces()     # not user mode's: no stack is there (row kpti)
     for cpu in guest.machine.gdb.cpus():
         mistake = w.wrong(guest, k, cpu)
         if mistake:

@@ -41,6 +41,8 @@ more_stacks(void)
 		struct page *p;
 
 		if (page_alloc_order(order, PAGE_KERNEL, &p) == 0) {
+			for (unsigned i = 1; i < 1u << order; i++)
+				p[i].type = PAGE_KERNEL; /* row usercopy asks of each frame */
 			fresh = page_addr(p);
 			fresh_end = fresh + (PAGE_SIZE << order);
 			return 0;
