@@ -362,6 +362,15 @@ def test_kernel_entry_clears_the_flag_that_opens_user_memory(boot: Boot, image: 
     assert all(with_ac.values()), f"no entry from user mode with AC set was seen: {with_ac}"
 
 
+@pytest.mark.arch("aarch64")
+@pytest.mark.parametrize(("cpu", "csv2"), [("max", "on"), ("cortex-a72", "absent")])
+def test_a_context_steers_no_others_branches_where_the_processor_says_so(boot: Boot, cpu: str, csv2: str) -> None:
+    """QEMU shows no debugger ID_AA64PFR0_EL1; but its models differ in FEAT_CSV2 (target/arm/cpu64.c)."""
+    m = boot(cpu=cpu)
+    m.wait_for(PROMPT, 60)
+    assert told(m)["ibrs"] == csv2
+
+
 # ---- /proc/harden -----------------------------------------------------------------------------------------
 
 
