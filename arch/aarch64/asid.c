@@ -14,7 +14,11 @@
  */
 #include "asid.h"
 
+#include "kernel/harden/harden.h"
 #include "kernel/lib/spinlock.h"
+#include "kernel/mm/page.h"
+#include "kernel/mm/vm.h"
+#include "kernel/proc/thread.h"
 #include "a64.h"
 
 #define GENERATION BIT(16)
@@ -27,7 +31,7 @@ static uint64_t stale;			/* [lock] CPUs that have not forgotten the old generati
 static struct {
 	uint64_t active;   /* atomic */
 	uint64_t reserved; /* [lock] what it ran under when the generation began */
-} state[MAX_CPUS];
+} asid_cpus[MAX_CPUS];
 
 uint64_t
 asid_number(const struct arch_pt *pt)
@@ -35,11 +39,18 @@ asid_number(const struct arch_pt *pt)
 	return NUMBER(__atomic_load_n(&pt->asid, __ATOMIC_RELAXED)) * 2;
 }
 
-/* ID_AA64MMFR0_EL1.ASIDBits: 16 bits, or 8; the lowest says whose of the pair. */
-static uint64_t
-numbers(void)
+static uint64_t asid_limit ro_after_init; /* one more than the last number */
+
+/*
+ * ID_AA64MMFR0_EL1.ASIDBits: 16 bits, or 8; the lowest says whose of the pair.  Without the row the
+ * numbers of 8 bits do, again and again, and nobody forgets whose they were.
+ */
+void
+asid_init(void)
 {
-	return ID_FIELD(id_aa64mmfr0_el1, 4) == 2 ? BIT(15) : BIT(7);
+	bool wide = ID_FIELD(id_aa64mmfr0_el1, 4) == 2 && harden_wanted(HARDEN_ASID);
+
+	asid_limit = wide ? BIT(15) : BIT(7);
 }
 
 static void
@@ -47,11 +58,11 @@ begin_generation(void)
 {
 	__atomic_store_n(&generation, generation + GENERATION, __ATOMIC_RELAXED);
 	for (unsigned i = 0; i < MAX_CPUS; i++) {
-		uint64_t active = __atomic_exchange_n(&state[i].active, 0, __ATOMIC_RELAXED);
+		uint64_t active = __atomic_exchange_n(&asid_cpus[i].active, 0, __ATOMIC_RELAXED);
 
 		/* 0: it has not switched since the last time; what it runs under is known. */
 		if (active)
-			state[i].reserved = active;
+			asid_cpus[i].reserved = active;
 	}
 	stale = UINT64_MAX;
 	next = 1;
@@ -61,7 +72,7 @@ static bool
 is_reserved(uint64_t number)
 {
 	for (unsigned i = 0; i < MAX_CPUS; i++) {
-		if (NUMBER(state[i].reserved) == number)
+		if (NUMBER(asid_cpus[i].reserved) == number)
 			return true;
 	}
 	return false;
@@ -74,8 +85,8 @@ keep(uint64_t old, uint64_t new)
 	bool found = false;
 
 	for (unsigned i = 0; i < MAX_CPUS; i++) {
-		if (state[i].reserved == old) {
-			state[i].reserved = new;
+		if (asid_cpus[i].reserved == old) {
+			asid_cpus[i].reserved = new;
 			found = true;
 		}
 	}
@@ -86,13 +97,15 @@ keep(uint64_t old, uint64_t new)
 static uint64_t
 renew(struct arch_pt *pt)
 {
-	uint64_t old = pt->asid, limit = numbers();
+	uint64_t old = pt->asid;
 
 	if (old && keep(old, generation | NUMBER(old)))
 		return generation | NUMBER(old);
 	for (;;) {
-		if (next == limit)
+		if (next >= asid_limit && harden_wanted(HARDEN_ASID))
 			begin_generation();
+		else if (next >= asid_limit)
+			next = 1;
 		if (!is_reserved(next))
 			break;
 		next++;
@@ -117,7 +130,7 @@ activate_slowly(struct arch_pt *pt, unsigned cpu)
 		__asm__ volatile("tlbi vmalle1" : : : "memory");
 		a64_dsb(nsh);
 	}
-	__atomic_store_n(&state[cpu].active, asid, __ATOMIC_RELAXED);
+	__atomic_store_n(&asid_cpus[cpu].active, asid, __ATOMIC_RELAXED);
 	spin_unlock(&lock);
 	return asid;
 }
@@ -127,11 +140,11 @@ asid_activate(struct arch_pt *pt)
 {
 	unsigned cpu = arch_cpu_number();
 	uint64_t asid = __atomic_load_n(&pt->asid, __ATOMIC_RELAXED);
-	uint64_t active = __atomic_load_n(&state[cpu].active, __ATOMIC_RELAXED);
+	uint64_t active = __atomic_load_n(&asid_cpus[cpu].active, __ATOMIC_RELAXED);
 
 	/* A generation that begins meanwhile sets active to 0, and the exchange fails. */
 	if (!active || (asid ^ __atomic_load_n(&generation, __ATOMIC_RELAXED)) >= GENERATION || !asid ||
-	    !__atomic_compare_exchange_n(&state[cpu].active, &active, asid, false, __ATOMIC_RELAXED,
+	    !__atomic_compare_exchange_n(&asid_cpus[cpu].active, &active, asid, false, __ATOMIC_RELAXED,
 					 __ATOMIC_RELAXED))
 		asid = activate_slowly(pt, cpu);
 	if (!(__atomic_load_n(&pt->cpus, __ATOMIC_RELAXED) & BIT(cpu))) {
@@ -140,4 +153,92 @@ asid_activate(struct arch_pt *pt)
 		a64_dsb(ish);
 	}
 	return NUMBER(asid) * 2;
+}
+
+/* ---- Row asid: are old entries forgotten when numbers come again? ---- */
+
+bool
+arch_asid_supported(void)
+{
+	return true;
+}
+
+static pte_t
+other_frame(void *arg, uint64_t va unused, pte_t old)
+{
+	struct page *p = arg;
+
+	return p ? pte_make(page_paddr(p), pte_prot(old)) : pte_none();
+}
+
+/* All numbers are handed out, and one more. */
+static void
+use_up_numbers(void)
+{
+	struct arch_pt nobody = {.asid = 0};
+
+	spin_lock(&lock);
+	next = asid_limit;
+	renew(&nobody);
+	spin_unlock(&lock);
+}
+
+/* What user mode would read at the probe's address.  0: it faulted. */
+static uint64_t
+read_probe(void)
+{
+	uint64_t v = 0;
+
+	return arch_copy_from_user(&v, MMAP_MIN_ADDR, sizeof(v)) ? 0 : v;
+}
+
+/*
+ * This CPU reads a page, which becomes another without a word to the TLB; then the numbers run out, and it
+ * reads again.  A TLB that was not emptied, and holds on to what it has, still tells of the first.
+ */
+static bool
+reuse_is_clean(struct vm *vm, struct page *first, struct page *second)
+{
+	uint64_t va = MMAP_MIN_ADDR, before, after;
+	irqstate_t s;
+
+	*(uint64_t *)phys_to_virt(page_paddr(first)) = 1;
+	*(uint64_t *)phys_to_virt(page_paddr(second)) = 2;
+	if (arch_pt_map(&vm->pt, va, pte_make(page_paddr(first), PROT_READ | PROT_USER)))
+		return false;
+	s = arch_irq_save();
+	arch_pt_activate(&vm->pt);
+	before = read_probe();
+	arch_pt_update(&vm->pt, va, va + PAGE_SIZE, other_frame, second);
+	a64_dsb(ishst);
+	use_up_numbers();
+	arch_pt_activate(&vm->pt);
+	after = read_probe();
+	arch_pt_update(&vm->pt, va, va + PAGE_SIZE, other_frame, NULL);
+	arch_tlb_flush(&vm->pt, va, va + PAGE_SIZE);
+	arch_pt_activate(current->vm ? &current->vm->pt : &kernel_pt);
+	arch_irq_restore(s);
+	return before == 1 && after == 2;
+}
+
+bool
+arch_asid_reuse_is_clean(void)
+{
+	struct page *first, *second;
+	struct vm *vm;
+	bool clean = false;
+
+	if (vm_create(&vm))
+		return false;
+	if (page_alloc_zero(PAGE_KERNEL, &first))
+		goto out_vm;
+	if (page_alloc_zero(PAGE_KERNEL, &second))
+		goto out_first;
+	clean = reuse_is_clean(vm, first, second);
+	page_put(second);
+out_first:
+	page_put(first);
+out_vm:
+	vm_put(vm);
+	return clean;
 }

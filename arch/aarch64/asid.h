@@ -3,6 +3,8 @@
 
 #include "arch/arch.h"
 
+/* How many there are.  Before the first is handed out. */
+void asid_init(void);
 /*
  * Gives pt a valid identifier, its own for as long as the generation lasts, and notes that this CPU
  * runs under it.  Its even number, for TTBR1; the one above is for user mode.  Interrupts are off.

@@ -281,6 +281,7 @@ arch_vm_init(void)
 		a64_user_uxn = 0;
 	if (!harden_wanted(HARDEN_SMEP))
 		a64_user_pxn = 0;
+	asid_init();
 	make_kernel_roots();
 	for (unsigned i = 0; i < boot_info.nram; i++)
 		map_ram(boot_info.ram[i]);
