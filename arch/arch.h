@@ -273,8 +273,9 @@ void arch_predictor_barrier(void); /* branches from here on are not predicted fr
  */
 bool arch_branches_guarded(const void *code, size_t size, char *how, size_t how_size);
 bool arch_asid_supported(void); /* translations are numbered by the address space they are of */
-/* Tries it: no translation outlives the number that it has.  Process context. */
-bool arch_asid_reuse_is_clean(void);
+void arch_asid_enable(void); /* on this CPU */
+/* The next activation of tables gets a number that others had before.  Interrupts are off. */
+void arch_asid_use_up(void);
 bool arch_kernel_hidden_supported(void); /* user mode runs on tables without the kernel */
 void arch_kernel_hidden_enable(void);
 bool arch_kernel_hidden_active(void);

@@ -163,82 +163,20 @@ arch_asid_supported(void)
 	return true;
 }
 
-static pte_t
-other_frame(void *arg, uint64_t va unused, pte_t old)
+void
+arch_asid_enable(void)
 {
-	struct page *p = arg;
-
-	return p ? pte_make(page_paddr(p), pte_prot(old)) : pte_none();
 }
 
 /* All numbers are handed out, and one more. */
-static void
-use_up_numbers(void)
+void
+arch_asid_use_up(void)
 {
 	struct arch_pt nobody = {.asid = 0};
 
+	a64_dsb(ishst);
 	spin_lock(&lock);
 	next = asid_limit;
 	renew(&nobody);
 	spin_unlock(&lock);
-}
-
-/* What user mode would read at the probe's address.  0: it faulted. */
-static uint64_t
-read_probe(void)
-{
-	uint64_t v = 0;
-
-	return arch_copy_from_user(&v, MMAP_MIN_ADDR, sizeof(v)) ? 0 : v;
-}
-
-/*
- * This CPU reads a page, which becomes another without a word to the TLB; then the numbers run out, and it
- * reads again.  A TLB that was not emptied, and holds on to what it has, still tells of the first.
- */
-static bool
-reuse_is_clean(struct vm *vm, struct page *first, struct page *second)
-{
-	uint64_t va = MMAP_MIN_ADDR, before, after;
-	irqstate_t s;
-
-	*(uint64_t *)phys_to_virt(page_paddr(first)) = 1;
-	*(uint64_t *)phys_to_virt(page_paddr(second)) = 2;
-	if (arch_pt_map(&vm->pt, va, pte_make(page_paddr(first), PROT_READ | PROT_USER)))
-		return false;
-	s = arch_irq_save();
-	arch_pt_activate(&vm->pt);
-	before = read_probe();
-	arch_pt_update(&vm->pt, va, va + PAGE_SIZE, other_frame, second);
-	a64_dsb(ishst);
-	use_up_numbers();
-	arch_pt_activate(&vm->pt);
-	after = read_probe();
-	arch_pt_update(&vm->pt, va, va + PAGE_SIZE, other_frame, NULL);
-	arch_tlb_flush(&vm->pt, va, va + PAGE_SIZE);
-	arch_pt_activate(current->vm ? &current->vm->pt : &kernel_pt);
-	arch_irq_restore(s);
-	return before == 1 && after == 2;
-}
-
-bool
-arch_asid_reuse_is_clean(void)
-{
-	struct page *first, *second;
-	struct vm *vm;
-	bool clean = false;
-
-	if (vm_create(&vm))
-		return false;
-	if (page_alloc_zero(PAGE_KERNEL, &first))
-		goto out_vm;
-	if (page_alloc_zero(PAGE_KERNEL, &second))
-		goto out_first;
-	clean = reuse_is_clean(vm, first, second);
-	page_put(second);
-out_first:
-	page_put(first);
-out_vm:
-	vm_put(vm);
-	return clean;
 }

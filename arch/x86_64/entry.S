@@ -96,11 +96,13 @@ FUNC(__x86_entry_return_thunk)
 	int3
 END(__x86_entry_return_thunk)
 
-/* From user mode's root to the kernel's, if it is user mode's that is loaded. */
+/* From user mode's root to the kernel's, if it is user mode's that is loaded; so with its PCID (asid.c). */
 .macro load_kernel_root scratch
 	mov %cr3, \scratch
 	btr $USER_ROOT_BIT, \scratch
 	jnc 8f
+	btr $PCID_USER_BIT, \scratch
+	or DATA(ENTRY_KEEP_TLB), \scratch
 	mov \scratch, %cr3
 8:
 .endm

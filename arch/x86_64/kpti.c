@@ -106,14 +106,14 @@ arch_kernel_hidden_active(void)
 {
 	unsigned foreign = 0;
 
-	x86_walk_kernel_half(PADDR(this_cpu()->user_root), count_foreign, &foreign);
+	x86_walk_kernel_half(PADDR(this_cpu()->user_root & CR3_ROOT), count_foreign, &foreign);
 	return foreign == 0;
 }
 
 bool
 arch_user_view(uint64_t va, paddr_t *pa)
 {
-	struct arch_pt view = {.root = PADDR(this_cpu()->user_root)};
+	struct arch_pt view = {.root = PADDR(this_cpu()->user_root & CR3_ROOT)};
 	pte_t e = arch_pt_get(&view, va);
 
 	if (!pte_present(e))

@@ -216,6 +216,12 @@ struct tss {
 
 #define ENTRY_SHORT_STACK 256u /* bytes, a power of two */
 
+/* CR3 beside the root: the number of the translations; and that a load forgets none (SDM 3A 4.10.4.1). */
+#define PCID_KERNEL   1ul
+#define PCID_USER_BIT 11
+#define CR3_KEEP_TLB  BIT(63)
+#define CR3_ROOT      0x000ffffffffff000ul
+
 /*
  * The page that the processor needs at every way in, and so the only data of a CPU that user mode's tables
  * map: nothing of the kernel's is kept here.
@@ -224,6 +230,7 @@ struct entry_data {
 	struct tss tss;
 	uint64_t gdt[8];
 	uint64_t user_sp; /* scratch of the ways in and out */
+	uint64_t keep_tlb; /* CR3_KEEP_TLB, where this CPU numbers translations (asid.c), else 0 */
 	uint8_t short_stacks[IST_COUNT][ENTRY_SHORT_STACK] aligned(ENTRY_SHORT_STACK); /* of each IST */
 	uint8_t stack[4096 - ENTRY_SHORT_STACK * (IST_COUNT + 1)]; /* the entry stack */
 } aligned(4096);

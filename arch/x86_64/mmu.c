@@ -523,8 +523,7 @@ arch_pt_activate(struct arch_pt *pt)
 	/* The bit first: a flush that does not see it is one that this load makes needless. */
 	__atomic_fetch_or(&pt->cpus, BIT(c->number), __ATOMIC_SEQ_CST);
 	c->pt = pt;
-	c->user_root = user_root(pt);
-	x86_write_cr3(pt->root.v);
+	x86_pcid_activate(pt->root.v, user_root(pt));
 	if (old && old != pt)
 		__atomic_fetch_and(&old->cpus, ~BIT(c->number), __ATOMIC_SEQ_CST);
 	arch_irq_restore(s);
@@ -551,14 +550,14 @@ flush_here(void *arg)
 	}
 	if (r->end - r->start <= FLUSH_BY_PAGE_MAX * PAGE_SIZE) {
 		for (uint64_t va = r->start; va < r->end; va += PAGE_SIZE)
-			x86_invlpg(va);
+			x86_pcid_forget_page(va);
 	} else if (kernel) { /* global pages go when CR4.PGE changes (SDM 3A 4.10.4.1) */
 		uint64_t cr4 = x86_read_cr4();
 
 		x86_write_cr4(cr4 & ~CR4_PGE);
 		x86_write_cr4(cr4);
 	} else {
-		x86_write_cr3(x86_read_cr3());
+		x86_pcid_forget_all();
 	}
 }
 
@@ -578,5 +577,5 @@ arch_tlb_flush(struct arch_pt *pt, uint64_t start, uint64_t end)
 void
 arch_tlb_flush_local(uint64_t va)
 {
-	x86_invlpg(va);
+	x86_pcid_forget_page(va);
 }

@@ -21,6 +21,8 @@ offsets(void)
 	OFFSET(CPU_EXIT_IRET, offsetof(struct cpu, exit_iret));
 	OFFSET(CPU_EXIT_PARANOID, offsetof(struct cpu, exit_paranoid));
 	OFFSET(CPU_EMERGENCY_SP, offsetof(struct cpu, emergency_sp));
+	OFFSET(ENTRY_KEEP_TLB, offsetof(struct entry_data, keep_tlb));
+	OFFSET(PCID_USER_BIT, PCID_USER_BIT);
 	OFFSET(ENTRY_USER_SP, offsetof(struct entry_data, user_sp));
 	OFFSET(ENTRY_IRET_FRAME, sizeof(struct entry_data) - 5 * sizeof(uint64_t));
 	OFFSET(ENTRY_SHORT_SHIFT, __builtin_ctz(ENTRY_SHORT_STACK));

@@ -18,6 +18,7 @@
 #define CR4_OSFXSR     BIT(9)
 #define CR4_OSXMMEXCPT BIT(10)
 #define CR4_UMIP       BIT(11)
+#define CR4_PCIDE      BIT(17)
 #define CR4_OSXSAVE    BIT(18)
 #define CR4_SMEP       BIT(20)
 #define CR4_SMAP       BIT(21)
@@ -275,6 +276,13 @@ extern char __entry_text_start[], __entry_text_end[];
 uint64_t x86_entry_idt(void);
 uint64_t x86_entry_text(const struct cpu *c, const char *code);
 struct entry_data *x86_entry_data_of(const struct cpu *c);
+/*
+ * asid.c: loads CR3 with a kernel root, and says what it is to be in user mode; forgets translations of the
+ * address space that runs.  On this CPU, interrupts off.
+ */
+void x86_pcid_activate(uint64_t kernel, uint64_t user);
+void x86_pcid_forget_page(uint64_t va);
+void x86_pcid_forget_all(void);
 /* Sets c's pointers into and out of the trampoline. */
 void x86_entry_init(struct cpu *c);
 /* The final tables map it, from x86_entry_area(0) on. */

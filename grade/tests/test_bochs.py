@@ -17,6 +17,8 @@ from grade.walk_x86_64 import CR0_WP, CR4_SMAP, CR4_SMEP, CR4_UMIP, EFER_NXE
 pytestmark = [pytest.mark.bochs, pytest.mark.arch("x86_64"), pytest.mark.timeout(600)]
 
 SPEC_CTRL_IBRS, SPEC_CTRL_STIBP = 1, 2   # SDM 4 2.1
+CR4_PCIDE = 1 << 17
+PCID_KERNEL, PCID_USER = 1, 0x801       # arch/x86_64/asid.c
 
 Start = Callable[..., Bochs]
 
@@ -42,7 +44,7 @@ def test_it_boots_from_an_iso_runs_programs_on_two_cpus_and_switches_off(start: 
 
 def test_every_cpu_has_the_bits_of_the_defences(start: Start, image: Image) -> None:
     b = start("/bin/busybox true")
-    b.break_at(image.linked().sym("sys_exit_group"))
+    b.break_at(image.linked().sym("syscall_dispatch"))
     b.cont()
     for cpu in range(b.smp):
         cr0, cr4, efer = (b.param(cpu, name) for name in ("CR0", "CR4", "MSR.EFER"))
@@ -52,7 +54,7 @@ def test_every_cpu_has_the_bits_of_the_defences(start: Start, image: Image) -> N
 
 def test_branch_prediction_is_restricted_on_every_cpu(start: Start, image: Image) -> None:
     b = start("/bin/busybox true")
-    b.break_at(image.linked().sym("sys_exit_group"))
+    b.break_at(image.linked().sym("syscall_dispatch"))
     b.cont()
     for cpu in range(b.smp):
         spec_ctrl = b.param(cpu, "MSR.ia32_spec_ctrl")
@@ -62,9 +64,33 @@ def test_branch_prediction_is_restricted_on_every_cpu(start: Start, image: Image
 @pytest.mark.parametrize(("off", "expected"), [("-ibrs", SPEC_CTRL_STIBP), ("-stibp", SPEC_CTRL_IBRS)])
 def test_each_restriction_has_its_switch(start: Start, image: Image, off: str, expected: int) -> None:
     b = start("/bin/busybox true", smp=1, off=f"-kaslr,{off}")
-    b.break_at(image.linked().sym("sys_exit_group"))
+    b.break_at(image.linked().sym("syscall_dispatch"))
     b.cont()
     assert b.param(0, "MSR.ia32_spec_ctrl") == expected
+
+
+def test_translations_are_numbered_on_every_cpu_otherwise_for_user_mode_than_for_the_kernel(
+        start: Start, build: Build, image: Image) -> None:
+    b = start("/bin/test-turns 0 0 40")
+    program = Image(build.kernel.parent / "user" / "test-turns")
+    try:
+        b.break_at(image.linked().sym("syscall_dispatch"))
+        cpu = b.cont()
+        assert b.param(cpu, "CR3") & 0xFFF == PCID_KERNEL
+        for n in range(b.smp):
+            assert b.param(n, "CR4") & CR4_PCIDE, f"CPU {n}: CR4 {b.param(n, 'CR4'):#x}"
+        b.command("d 1")
+        b.break_at(program.sym("turns_turn"))
+        cpu = b.cont()
+        assert b.param(cpu, "CS.selector") & 3 == 3 and b.param(cpu, "CR3") & 0xFFF == PCID_USER
+    finally:
+        program.close()
+
+
+@pytest.mark.parametrize(("off", "state"), [("all", "on"), ("-kpti", "on")])
+def test_an_old_translation_is_never_used_under_a_number_that_comes_again(start: Start, off: str, state: str) -> None:
+    said = start("/bin/busybox cat /proc/harden", off=off).run_to_end()
+    assert f"\nasid           {state} " in said, said
 
 
 TURNS = 20

@@ -90,7 +90,7 @@ def tlb_problems(kernel: Kernel) -> list[str]:
 
 def look(boot: Boot, image: Image, load: Image, seed: int, smp: int) -> Seen:  # noqa: F811
     """Runs the workload and looks at every CPU at each moment."""
-    m = boot(run="/bin/test-load 40", smp=smp, paused=True, icount=True, seed=qemu_seed(seed, f"kpti-{smp}"), keep=True)
+    m = boot(run="/bin/test-load 4000", smp=smp, paused=True, icount=True, seed=qemu_seed(seed, f"kpti-{smp}"), keep=True)
     m.run_until(load.sym("load_round"), timeout=60)
     placed = image.at(m)
     events = [Event("a round of the workload", load.sym("load_round"), 10), Event("memory", load.sym("memory"), 60),

@@ -78,7 +78,7 @@ def look_at_spaces(kernel: Kernel, area: EntryArea, seen: Seen, when: str) -> No
 
 def look(boot: Boot, image: Image, load: Image, seed: int, smp: int) -> Seen:  # noqa: F811
     """Runs the workload and looks at each moment."""
-    m = boot(run="/bin/test-load 40", smp=smp, paused=True, icount=True, seed=qemu_seed(seed, f"kpti-{smp}"), keep=True)
+    m = boot(run="/bin/test-load 4000", smp=smp, paused=True, icount=True, seed=qemu_seed(seed, f"kpti-{smp}"), keep=True)
     m.run_until(load.sym("load_round"), timeout=60)
     placed = image.at(m)
     events = [Event("a round of the workload", load.sym("load_round"), 10), Event("memory", load.sym("memory"), 60),

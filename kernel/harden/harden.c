@@ -78,6 +78,7 @@ harden_cpu_init(void)
 	smep_cpu_init();
 	smap_cpu_init();
 	umip_cpu_init();
+	asid_cpu_init();
 	ibrs_cpu_init();
 	stibp_cpu_init();
 	ibpb_cpu_init();

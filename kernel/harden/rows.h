@@ -12,6 +12,7 @@ void wp_cpu_init(void);
 void smep_cpu_init(void);
 void smap_cpu_init(void);
 void umip_cpu_init(void);
+void asid_cpu_init(void);
 void ibrs_cpu_init(void);
 void stibp_cpu_init(void);
 void ibpb_cpu_init(void);
