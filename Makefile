@@ -228,7 +228,7 @@ $(addprefix $(B)/user/,$(UTESTS)): $(B)/user/test-%: user/test/%.c \
 		$$(wildcard user/test/*.h user/test/$(ARCH)/*.h) \
 		$(B)/user/flags
 	$(say) CCLD $@
-	$(Q)$(CC) $(CFLAGS_USER) -o $@ $<
+	$(Q)$(CC) $(CFLAGS_USER) -o $@ $< $(LIBS)
 
 # Those that are position-independent.
 $(B)/user/test-pie: private CFLAGS_USER := $(filter-out -static,$(CFLAGS_USER)) -fPIE -static-pie
@@ -243,7 +243,15 @@ $(B)/user/bench-hello: user/bench/hello.c $(B)/user/flags
 	$(say) CCLD $@
 	$(Q)$(CC) $(CFLAGS_USER) -o $@ $<
 
+$(B)/user/test-libseccomp: private LIBS := -lseccomp
+
 ifneq ($(ARCH),$(shell uname -m))
+$(B)/user/test-libseccomp: private CFLAGS_USER += -I$(B)/libseccomp -L$(B)/libseccomp
+$(B)/user/test-libseccomp: $(B)/libseccomp/libseccomp.a
+$(B)/libseccomp/libseccomp.a:
+	$(say) FETCH $@
+	$(Q)$(PYTHON) -m grade.fetch_libseccomp --arch $(ARCH)
+
 $(B)/busybox:
 	$(say) FETCH $@
 	$(Q)$(PYTHON) -m grade.fetch_busybox --arch $(ARCH)

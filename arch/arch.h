@@ -155,6 +155,7 @@ void arch_exec_frame(struct trapframe *tf, uint64_t entry, uint64_t sp);
  *   void tf_set_ip(tf, v)
  *   uint64_t tf_syscall(tf)                 number; UINT64_MAX if the frame is not of a system call
  *   void tf_set_syscall(tf, nr)             makes it the frame of that system call
+ *   uint64_t tf_entry_syscall(tf)           the same while the call has not begun
  *   uint64_t tf_arg(tf, n)                  argument n = 0..5 of a system call
  *   long tf_result(tf), void tf_set_result(tf, v)
  *   void tf_restart_syscall(tf, nr)         makes the call run again, as number nr
@@ -203,6 +204,7 @@ void arch_pt_activate(struct arch_pt *pt);
  *   DIRECT_MAP_MAX     bytes of physical memory for which there is room, KSTACK_AREA_SIZE
  *   USER_END           first address that is not the user's
  *   ARCH_PIE_BASE, ARCH_ELF_ALIGN   where programs go without aslr; their usual alignment
+ *   ARCH_AUDIT         what seccomp filters call the architecture
  *   ARCH_ELF_MACHINE, ARCH_PLATFORM ("x86_64"), ARCH_UNAME_MACHINE, ARCH_HWCAP
  *   ARCH_HAS_LEGACY_SYSCALLS   open, stat, fork, pipe ...: x86_64 has them, aarch64 has not
  */

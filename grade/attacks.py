@@ -239,6 +239,12 @@ def _note_overwritten(s: Scene) -> bool:
     return any(kernel.read(kernel.u64(notes + 8 * i), 64) != secret for i, his in enumerate(theirs) if his)
 
 
+def _file_stolen(s: Scene) -> bool:
+    """Whether the attack's process holds the beginning of a file that it must not open."""
+    secret = (Path(__file__).resolve().parent.parent / "user" / "etc" / "shadow").read_bytes()
+    return s.user(s.program.sym("attack_secret"), 16) == secret[:16]
+
+
 VERDICTS: dict[str, Callable[[Scene], bool]] = {
     "smep": _ran_in_kernel("attack_payload"),
     "wx-data": _ran_in_kernel("vuln_buffer"),
@@ -262,6 +268,8 @@ VERDICTS: dict[str, Callable[[Scene], bool]] = {
     "kpti": lambda s: s.pointer("attack_address") == s.image.sym("vuln_secret")
     and s.pointer("attack_stolen") == s.word("vuln_secret") != 0,
     "kaslr": lambda s: s.word("vuln_gadget_ran") == MAGIC,
+    "seccomp": lambda s: _file_stolen(s),
+    "seccomp-mask": lambda s: _file_stolen(s),
     "format": lambda s: s.kernel.owns(s.pointer("attack_address")),
     "leaks": lambda s: s.pointer("attack_address") == s.image.sym("kernel_main")
     and s.user(s.program.sym("attack_log"), 1) != b"\0",

@@ -23,6 +23,7 @@
 
 #define ARCH_ELF_MACHINE	 183 /* EM_AARCH64 */
 #define ARCH_PLATFORM		 "aarch64"
+#define ARCH_AUDIT		 0xc00000b7u /* AUDIT_ARCH_AARCH64 */
 #define ARCH_UNAME_MACHINE	 "aarch64"
 #define ARCH_HAS_LEGACY_SYSCALLS 0
 #define ARCH_CONSOLE_MAJOR	 204
@@ -102,6 +103,13 @@ static inline void
 tf_set_syscall(struct trapframe *tf, uint64_t nr)
 {
 	tf->syscall = nr;
+}
+
+/* The same in a frame that is on its way in. */
+static inline uint64_t
+tf_entry_syscall(const struct trapframe *tf)
+{
+	return tf->syscall;
 }
 
 static inline uint64_t

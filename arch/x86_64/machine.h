@@ -24,6 +24,7 @@
 
 #define ARCH_ELF_MACHINE	 62 /* EM_X86_64 */
 #define ARCH_PLATFORM		 "x86_64"
+#define ARCH_AUDIT		 0xc000003eu /* AUDIT_ARCH_X86_64 */
 #define ARCH_UNAME_MACHINE	 "x86_64"
 #define ARCH_HAS_LEGACY_SYSCALLS 1
 #define ARCH_CONSOLE_MAJOR	 4
@@ -111,6 +112,13 @@ tf_set_syscall(struct trapframe *tf, uint64_t nr)
 {
 	tf->vector = TRAP_SYSCALL;
 	tf->error = nr;
+}
+
+/* The same in a frame that is on its way in. */
+static inline uint64_t
+tf_entry_syscall(const struct trapframe *tf)
+{
+	return tf->error;
 }
 
 static inline uint64_t

@@ -214,6 +214,7 @@
 #define SYS_syncfs                 306
 #define SYS_getcpu                 309
 #define SYS_renameat2              316
+#define SYS_seccomp                317
 #define SYS_getrandom              318
 #define SYS_memfd_create           319
 #define SYS_execveat               322

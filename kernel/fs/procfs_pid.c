@@ -102,7 +102,7 @@ struct snapshot {
 	uint64_t utime, stime, child_utime, child_stime, start;
 	uint64_t min_flt, maj_flt, child_min_flt, child_maj_flt, nvcsw, nivcsw, affinity;
 	sigset_t pending, shared_pending, blocked, ignored, caught;
-	unsigned queued;
+	unsigned queued, seccomp_mode, seccomp_filters;
 };
 
 static char
@@ -197,6 +197,8 @@ snapshot(struct snapshot *s, const struct proc_node *n)
 	s->child_stime = p->child_stime;
 	s->child_min_flt = p->child_min_flt;
 	s->child_maj_flt = p->child_maj_flt;
+	s->seccomp_mode = t->seccomp.mode;
+	s->seccomp_filters = t->seccomp.count;
 	s->nvcsw = t->nvcsw;
 	s->nivcsw = t->nivcsw;
 	snapshot_times(s, n, t);
@@ -328,7 +330,8 @@ status_show(struct text *t, const struct proc_node *n)
 	text_printf(t, "SigPnd:\t%016lx\nShdPnd:\t%016lx\n", s.pending, s.shared_pending);
 	text_printf(t, "SigBlk:\t%016lx\nSigIgn:\t%016lx\nSigCgt:\t%016lx\nNoNewPrivs:\t%d\n",
 		    s.blocked, s.ignored, s.caught, p->no_new_privs);
-	text_printf(t, "Seccomp:\t0\nCpus_allowed:\t%lx\n", s.affinity & cpus_online);
+	text_printf(t, "Seccomp:\t%u\nSeccomp_filters:\t%u\n", s.seccomp_mode, s.seccomp_filters);
+	text_printf(t, "Cpus_allowed:\t%lx\n", s.affinity & cpus_online);
 	text_printf(t, "voluntary_ctxt_switches:\t%lu\nnonvoluntary_ctxt_switches:\t%lu\n", s.nvcsw,
 		    s.nivcsw);
 	return 0;

@@ -22,6 +22,7 @@
 	ROW(ASLR, aslr)                                                                            \
 	ROW(KASLR, kaslr)                                                                          \
 	ROW(KPTI, kpti)                                                                            \
+	ROW(SECCOMP, seccomp)                                                                      \
 	ROW(IBRS, ibrs)                                                                            \
 	ROW(STIBP, stibp)                                                                          \
 	ROW(IBPB, ibpb)                                                                            \

@@ -240,6 +240,7 @@ link_child(struct process *p, struct thread *t, uint64_t flags)
 	if (!err) {
 		bool is_new = !p->pid;
 
+		seccomp_inherit(p, t);
 		err = process_link(p, t);
 		if (!err && is_new) {
 			process_set_group(p, me->pgid);

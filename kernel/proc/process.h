@@ -97,6 +97,7 @@ struct process {
 	struct spinlock lock;
 	struct cred cred;	   /* [lock] */
 	bool no_new_privs;	   /* only ever set */
+	struct syscall_mask syscall_mask; /* [process_lock to change] */
 	bool dumpable;
 	bool nproc_exceeded;  /* setuid went over RLIMIT_NPROC: execve may fail */
 	bool allow_wx;	      /* the next program is exempt from W^X (PR_RAMPART_ALLOW_WX) */

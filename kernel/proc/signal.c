@@ -246,24 +246,32 @@ signal_send_group(int pgid, int signo)
 }
 
 void
-signal_fault(int signo, int code, uint64_t addr)
+signal_force(const struct siginfo *info)
 {
 	struct thread *t = current;
 	struct process *p = t->process;
-	struct siginfo info = {.signo = signo, .code = code};
+	int signo = info->signo;
 	irqstate_t s = spin_lock_irq(&p->sighand->lock);
 	struct sigaction *act = &p->sighand->action[signo - 1];
 
-	info.fault.addr = addr;
 	if (act->handler == SIG_IGN || (t->sig.mask & SIGMASK(signo))) {
 		act->handler = SIG_DFL;
 		t->sig.mask &= ~SIGMASK(signo);
 	}
 	if (act->handler == SIG_DFL)
 		t->sig.forced |= SIGMASK(signo);
-	(void)!sigqueue_add(&t->sig.pending, &info, RLIM_INFINITY);
+	(void)!sigqueue_add(&t->sig.pending, info, RLIM_INFINITY);
 	__atomic_fetch_or(&t->work, WORK_SIGNAL, __ATOMIC_SEQ_CST);
 	spin_unlock_irq(&p->sighand->lock, s);
+}
+
+void
+signal_fault(int signo, int code, uint64_t addr)
+{
+	struct siginfo info = {.signo = signo, .code = code};
+
+	info.fault.addr = addr;
+	signal_force(&info);
 }
 
 /* ---- Group stop ------------------------------------------------------------------------------ */

@@ -108,6 +108,11 @@ struct siginfo {
 			uint64_t addr;
 		} fault;
 		struct {
+			uint64_t call_addr;
+			int32_t nr;
+			uint32_t arch;
+		} sys; /* SIGSYS of seccomp */
+		struct {
 			int64_t band;
 			int32_t fd;
 		} poll;
@@ -204,6 +209,8 @@ void signal_cancel_entry(struct process *p, struct sigqueue_entry *e);
  * code is si_code, addr si_addr.
  */
 void signal_fault(int signo, int code, uint64_t addr);
+/* The same with all that info says. */
+void signal_force(const struct siginfo *info);
 
 /* True if the current thread has a signal to act on: interruptible sleeps end. */
 bool signal_pending(void);

@@ -8,6 +8,7 @@
 #include "kernel/lib/string.h"
 #include "kernel/mm/heap.h"
 #include "kernel/proc/sched.h"
+#include "syscall_nr.h"
 
 int
 thread_create(const char *name, void (*fn)(void *arg), void *arg, struct thread **out)
@@ -29,6 +30,7 @@ thread_create(const char *name, void (*fn)(void *arg), void *arg, struct thread 
 	list_init(&t->run_link);
 	t->state = THREAD_UNINTERRUPTIBLE;
 	t->affinity = UINT64_MAX;
+	t->syscall_limit = SYS_LIMIT;
 	t->cpu = (int)arch_cpu_number();
 	t->slice = 1; /* a new thread begins on the active list, with little */
 	arch_thread_init(t, fn, arg);
@@ -52,6 +54,7 @@ void
 thread_free(struct thread *t)
 {
 	arch_thread_destroy(t);
+	seccomp_release(t);
 	kstack_free(t->kstack);
 	kfree(t);
 }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "arch/arch.h"
+#include "kernel/harden/seccomp.h"
 #include "kernel/lib/list.h"
 #include "kernel/proc/signal.h"
 #include "kernel/proc/time.h"
@@ -56,6 +57,10 @@ struct thread {
 	uint32_t user_ticks, kernel_ticks; /* samples: split runtime into user and system time */
 	unsigned mutexes_held; /* own thread only */
 	uint64_t nvcsw, nivcsw; /* context switches: voluntary, involuntary */
+
+	/* System calls that it may make: see kernel/sys/table.c and kernel/harden/seccomp.c. */
+	uint32_t syscall_limit; /* SYS_LIMIT; 0: each is judged */
+	struct seccomp seccomp; /* [process_lock to change] */
 
 	/* Signals; kernel/proc/signal.c says which lock guards what. */
 	struct thread_signals sig;

@@ -4,6 +4,7 @@
 #include "kernel/mm/uaccess.h"
 #include "kernel/mm/vm.h"
 #include "kernel/proc/process.h"
+#include "kernel/sys/prctl.h"
 #include "kernel/sys/syscalls.h"
 
 #define PR_SET_PDEATHSIG	1
@@ -13,6 +14,8 @@
 #define PR_GET_KEEPCAPS		7
 #define PR_SET_NAME		15
 #define PR_GET_NAME		16
+#define PR_GET_SECCOMP		21
+#define PR_SET_SECCOMP		22
 #define PR_CAPBSET_READ		23
 #define PR_GET_SECUREBITS	27
 #define PR_SET_CHILD_SUBREAPER	36
@@ -30,6 +33,14 @@
  * is not changed, and a set-user-ID program is never exempt.
  */
 #define PR_RAMPART_ALLOW_WX 0x52414d50
+/*
+ * arg2 points to arg3 bytes: bit n (of byte n / 8) says that this process and its children, whatever
+ * they execute, may go on making system call n.  Bits that are not there are 0; a bit that was 0 once
+ * stays so.  Any other call kills the process with SIGSYS.  Needs no_new_privs or root.  The second
+ * one reads the bits back, and returns how many bytes it wrote.
+ */
+#define PR_RAMPART_SET_SYSCALL_MASK 0x52414d51
+#define PR_RAMPART_GET_SYSCALL_MASK 0x52414d52
 
 static long
 put_int(uaddr_t to, int value)
@@ -136,12 +147,20 @@ sys_prctl(struct trapframe *tf)
 		return 0;
 	case PR_GET_NO_NEW_PRIVS:
 		return a || rest ? -EINVAL : p->no_new_privs;
+	case PR_GET_SECCOMP:
+		return current->seccomp.mode;
+	case PR_SET_SECCOMP:
+		return prctl_set_seccomp(a, arg_user(tf, 2));
 	case PR_SET_MDWE:
 		return rest ? -EINVAL : set_mdwe(a);
 	case PR_GET_MDWE:
 		return a || rest ? -EINVAL : p->vm->allow_wx ? 0 : PR_MDWE_REFUSE_EXEC_GAIN;
 	case PR_RAMPART_ALLOW_WX:
 		return rest ? -EINVAL : allow_wx(a);
+	case PR_RAMPART_SET_SYSCALL_MASK:
+		return prctl_set_syscall_mask(UADDR(a), arg_u64(tf, 2));
+	case PR_RAMPART_GET_SYSCALL_MASK:
+		return prctl_get_syscall_mask(UADDR(a), arg_u64(tf, 2));
 	}
 	return -EINVAL;
 }

@@ -34,7 +34,7 @@
 	X(setresuid) X(getresuid) X(setresgid) X(getresgid) X(setfsuid) X(setfsgid)                \
 	X(getgroups) X(setgroups) X(capget) X(capset) X(getrlimit) X(setrlimit) X(prlimit64)       \
 	X(getrusage) X(times) X(getpriority) X(setpriority) X(prctl) X(set_tid_address)            \
-	X(personality) X(getcpu)                                                                   \
+	X(personality) X(getcpu) X(seccomp)                                                                   \
 	X(sched_yield) X(sched_setaffinity) X(sched_getaffinity) X(sched_setscheduler)             \
 	X(sched_getscheduler) X(sched_setparam) X(sched_getparam) X(sched_get_priority_max)        \
 	X(sched_get_priority_min) X(sched_rr_get_interval)                                         \
