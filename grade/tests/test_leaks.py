@@ -106,7 +106,7 @@ def test_no_user_register_holds_a_kernel_address(boot: Boot, image: Image, outpu
     for _ in range(3 * LOOKS):
         for entry in entries:
             m.gdb.set_break(entry)
-        for _ in range(draw.randrange(1, 12)):
+        for _ in range(draw.randrange(1, 6)):
             m.cont()
             stop = m.wait_stop(60)
             if not stop.breakpoint:
