@@ -88,9 +88,10 @@ CFLAGS_$(ARCH) += $(GUARD_$(ARCH)) -mstack-protector-guard-offset=$(CANARY_OFFSE
 # (kernel/harden/retpoline.c). Returns by thunks too cost five instructions each, and are not the default.
 SPECULATION_x86_64_gcc := -mindirect-branch=thunk-extern -mindirect-branch-register -mharden-sls=all \
 	-fno-jump-tables
-SPECULATION_x86_64_clang := -mretpoline-external-thunk -mharden-sls=all -fno-jump-tables
+# (clang before 15 puts no barriers on x86_64.)
+SPECULATION_x86_64_clang = -mretpoline-external-thunk -fno-jump-tables $(SLS_clang)
 SPECULATION_aarch64_gcc := -mharden-sls=all
-SPECULATION_aarch64_clang := -mharden-sls=all
+SPECULATION_aarch64_clang = $(SLS_clang)
 RETURNS_x86_64 := -mfunction-return=thunk-extern
 # What only one compiler knows. (clang's own assembler would read offsets.c's marker lines.)
 CFLAGS_gcc := -fno-ipa-icf -Wmissing-format-attribute
@@ -104,6 +105,8 @@ override CC := $(CC) --target=$(ARCH)-linux-gnu
 endif
 CFLAGS_clang := $(shell $(CC) -Werror -ftrivial-auto-var-init=zero -fsyntax-only -x c /dev/null \
 	2>/dev/null || echo $(ZEROED))
+SLS_clang := $(shell $(CC) -Werror -mharden-sls=all -c -x c -o /dev/null /dev/null 2>/dev/null && \
+	echo -mharden-sls=all)
 endif
 
 CFLAGS	:= $(CFLAGS_KERNEL) $(CFLAGS_$(ARCH)) $(CFLAGS_$(COMPILER)) -DRETPOLINE=$(RETPOLINE) \
