@@ -129,7 +129,13 @@ must_use int arch_thread_fpu_init(struct thread *t);
  * the current thread's FPU state and TLS register.  0 or -ENOMEM.
  */
 must_use int arch_thread_fork(struct thread *child, const struct trapframe *tf);
-/* Frees what the two above allocated. */
+/*
+ * A live probe of row fpu: the current thread's registers, filled with a pattern, are saved, another pattern
+ * is loaded, and they are taken back, by the functions that arch_switch uses.  How many bytes came back, of
+ * how many.  0 or -ENOMEM.
+ */
+must_use int arch_fpu_probe(unsigned *back, unsigned *count);
+/* Frees what the two before allocated. */
 void arch_thread_destroy(struct thread *t);
 /*
  * Switches stacks, FPU, TLS and address space; returns the thread that ran before on this CPU.  A full

@@ -245,6 +245,30 @@ def _file_stolen(s: Scene) -> bool:
     return s.user(s.program.sym("attack_secret"), 16) == secret[:16]
 
 
+def elsewhere(s: Scene, address: int, size: int) -> list[bytes]:
+    """What the other processes have at an address, those that have memory there."""
+    kernel, out = s.kernel, []
+    mine = kernel.cpu.root_of(s.machine, s.cpu)
+    for root in kernel.roots():
+        data = b""
+        while root != mine and len(data) < size:
+            here = address + len(data)
+            m = kernel.walker.translate(root, here)
+            if m is None:
+                break
+            data += s.machine.read_phys(m.pa + here - m.va, min(size - len(data), 4096 - here % 4096))
+        if len(data) == size:
+            out.append(data)
+    return out
+
+
+def _registers_taken(s: Scene) -> bool:
+    """Another process's secret, which only its registers had, is in the attacker's memory."""
+    address, size = s.program.sym("attack_register_secret"), s.program.size("attack_register_secret")
+    loot = s.user(s.program.sym("attack_register_loot"), size)
+    return s.user(address, size) == bytes(size) != loot and loot in elsewhere(s, address, size)
+
+
 VERDICTS: dict[str, Callable[[Scene], bool]] = {
     "smep": _ran_in_kernel("attack_payload"),
     "wx-data": _ran_in_kernel("vuln_buffer"),
@@ -256,6 +280,7 @@ VERDICTS: dict[str, Callable[[Scene], bool]] = {
     "wx": _text_patched,
     "umip": lambda s: _LEAKED[s.machine.arch.name](s),
     "nx": _data_ran,
+    "fpu": _registers_taken,
     "stack-guard": _neighbour_overwritten,
     "aslr": _safe_opened,
     "canary": lambda s: s.word("vuln_stack_mark") == MAGIC,

@@ -5,6 +5,7 @@
 #include "kernel/fs/vfs.h"
 #include "kernel/harden/canary.h"
 #include "kernel/harden/format.h"
+#include "kernel/harden/fpu.h"
 #include "kernel/harden/harden.h"
 #include "kernel/harden/heap.h"
 #include "kernel/harden/usercopy.h"
@@ -37,6 +38,7 @@ kernel_main(void)
 {
 	canary_start();
 	kstack_offset_init();
+	fpu_init();
 	format_init();
 	kprintf("Rampart on %s: %s\n", ARCH_UNAME_MACHINE, boot_info.cmdline);
 	arch_vm_init();

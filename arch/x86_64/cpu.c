@@ -1,5 +1,6 @@
 /* One processor's private state: descriptor tables, system call MSRs, FPU, and threads' share of it. */
 #include "kernel/errno.h"
+#include "kernel/harden/fpu.h"
 #include "kernel/lib/print.h"
 #include "kernel/lib/string.h"
 #include "kernel/mm/heap.h"
@@ -226,6 +227,105 @@ arch_thread_fpu_init(struct thread *t)
 	return 0;
 }
 
+/* prev, which may have user registers, stops running. */
+static always_inline void
+fpu_leave(struct thread *prev)
+{
+	if (prev->arch.fpu && prev->state != THREAD_DEAD)
+		fpu_save(prev->arch.fpu);
+}
+
+/* next, which has user registers, starts. */
+static always_inline void
+fpu_enter(struct thread *next)
+{
+	if (fpu_must_load(next))
+		fpu_load(next->arch.fpu);
+}
+
+/* ---- The probe of row fpu ---- */
+
+#define FPU_COMPONENTS 64
+#define XMM_AREA       160u /* of the legacy region; 256 bytes (SDM 1 10.5.1) */
+
+/* Calls fn for each part of a saved state that holds vectors: one of each component that XCR0 enables. */
+static void
+fpu_each_part(uint8_t *area, void (*fn)(void *arg, uint8_t *part, unsigned size), void *arg)
+{
+	fn(arg, area + XMM_AREA, 256);
+	for (unsigned i = 2; i < FPU_COMPONENTS; i++) {
+		struct cpuid d;
+
+		if (!(x86_fpu_mask & BIT(i)))
+			continue;
+		d = x86_cpuid(0xd, i);
+		fn(arg, area + d.b, d.a);
+	}
+}
+
+#define PATTERN(i, seed) ((uint8_t)((i) * 37 + (i) / 256 + (seed)))
+
+static void
+fill_part(void *seed, uint8_t *part, unsigned size)
+{
+	for (unsigned i = 0; i < size; i++)
+		part[i] = PATTERN(i, *(const uint8_t *)seed);
+}
+
+struct matches {
+	unsigned seed, same, all;
+};
+
+static void
+compare_part(void *arg, uint8_t *part, unsigned size)
+{
+	struct matches *m = arg;
+
+	for (unsigned i = 0; i < size; i++)
+		m->same += part[i] == PATTERN(i, m->seed);
+	m->all += size;
+}
+
+/* Fills all vector registers, by way of `area`, a saved state. */
+static void
+fpu_load_pattern(uint8_t *area, uint8_t seed)
+{
+	fpu_each_part(area, fill_part, &seed);
+	if (x86_fpu_mask)
+		memcpy(area + 512, &x86_fpu_mask, sizeof(x86_fpu_mask));
+	fpu_load(area);
+}
+
+int
+arch_fpu_probe(unsigned *back, unsigned *count)
+{
+	struct matches m = {.seed = 1};
+	uint8_t *kept = slab_alloc(fpu_cache), *work = slab_alloc(fpu_cache);
+	irqstate_t s;
+
+	if (kept && work) {
+		memset(kept, 0, x86_fpu_size);
+		s = arch_irq_save();
+		fpu_save(kept);
+		memcpy(work, kept, x86_fpu_size);
+		fpu_load_pattern(work, 1);
+		fpu_leave(current);
+		fpu_load_pattern(work, 101);
+		fpu_enter(current);
+		fpu_save(work);
+		fpu_load(kept);
+		arch_irq_restore(s);
+		fpu_each_part(work, compare_part, &m);
+	}
+	*back = m.same;
+	*count = m.all;
+	if (work)
+		slab_free(fpu_cache, work);
+	if (kept)
+		slab_free(fpu_cache, kept);
+	return m.all ? 0 : -ENOMEM;
+}
+
 /* ---- Threads ---- */
 
 struct trapframe *
@@ -310,10 +410,9 @@ arch_switch(struct thread *prev, struct thread *next)
 {
 	struct cpu *c = this_cpu();
 
-	if (prev->arch.fpu && prev->state != THREAD_DEAD)
-		fpu_save(prev->arch.fpu);
+	fpu_leave(prev);
 	if (next->arch.fpu) {
-		fpu_load(next->arch.fpu);
+		fpu_enter(next);
 		clear_selectors();
 		load_tls(next);
 	}

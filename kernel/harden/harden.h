@@ -18,6 +18,7 @@
 	ROW(WX, wx)                                                                                \
 	ROW(NULL_GUARD, null_guard)                                                                \
 	ROW(STACK_GUARD, stack_guard)                                                              \
+	ROW(FPU, fpu)                                                                              \
 	ROW(ASID, asid)                                                                            \
 	ROW(ASLR, aslr)                                                                            \
 	ROW(KASLR, kaslr)                                                                          \

@@ -4,7 +4,7 @@
 #define VECTORS 16
 
 /* Fills all vector registers. */
-static void
+static inline void
 load(const uint8_t *v)
 {
 	__asm__ volatile("ldp q0, q1, [%0]\n\tldp q2, q3, [%0, #32]\n\tldp q4, q5, [%0, #64]\n\t"
@@ -18,7 +18,7 @@ load(const uint8_t *v)
 			 : "memory");
 }
 
-static void
+static inline void
 store(uint8_t *v)
 {
 	__asm__ volatile("stp q0, q1, [%0]\n\tstp q2, q3, [%0, #32]\n\tstp q4, q5, [%0, #64]\n\t"
@@ -32,20 +32,20 @@ store(uint8_t *v)
 			 : "memory");
 }
 
-static bool
+static inline bool
 t_wide_vectors(void)
 {
 	return true;
 }
 
 /* Rounding towards zero and flags that no program starts with. */
-static void
+static inline void
 t_odd_control(void)
 {
 	__asm__ volatile("msr fpcr, %0\n\tmsr fpsr, %1" ::"r"(0xc00000UL), "r"(0x1fUL));
 }
 
-static bool
+static inline bool
 t_control_is_clean(void)
 {
 	unsigned long fpcr, fpsr;

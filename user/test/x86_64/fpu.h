@@ -19,7 +19,7 @@ find_avx(void)
 }
 
 /* Fills all vector registers. */
-static void
+static inline void
 load(const uint8_t *v)
 {
 	if (avx)
@@ -48,7 +48,7 @@ load(const uint8_t *v)
 				 "movdqu 480(%0), %%xmm15" :: "r"(v) : "memory");
 }
 
-static void
+static inline void
 store(uint8_t *v)
 {
 	if (avx)
@@ -77,14 +77,14 @@ store(uint8_t *v)
 				 "movdqu %%xmm15, 480(%0)" :: "r"(v) : "memory");
 }
 
-static bool
+static inline bool
 t_wide_vectors(void)
 {
 	return avx;
 }
 
 /* Control words that no program starts with. */
-static void
+static inline void
 t_odd_control(void)
 {
 	uint32_t mxcsr = 0x9fc0;
@@ -93,7 +93,7 @@ t_odd_control(void)
 	__asm__ volatile("ldmxcsr %0\n\tfldcw %1\n\tfldpi" ::"m"(mxcsr), "m"(cw));
 }
 
-static bool
+static inline bool
 t_control_is_clean(void)
 {
 	uint32_t mxcsr;
