@@ -191,7 +191,7 @@ REPORTS: dict[str, str | None] = {"wp-cow": "smap", "wx-data": "wx", "null-objec
 # How those end that are stopped in user mode, as the shell tells it; where the kernel was stopped, the
 # process is killed.
 KILLED = 128 + 9
-GOES_ON = {"format": 0, "leaks": 0, "kstack-offset": 1, "fpu": 0}     # it is told nothing, and ends by itself
+GOES_ON = {"format": 0, "leaks": 0, "kstack-offset": 1, "fpu": 1}     # it is told nothing, and ends by itself
 SIGSYS = {"seccomp": 128 + 31, "seccomp-mask": 128 + 31}
 STATUS = {"x86_64": {"nx": 128 + 11, "umip": 128 + 11, "aslr": 128 + 11, "kpti": 128 + 11, **GOES_ON, **SIGSYS},
           "aarch64": {"nx": 128 + 11, "umip": 128 + 4, "aslr": 128 + 11, "kpti": 128 + 11, **GOES_ON, **SIGSYS}}

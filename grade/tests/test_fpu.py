@@ -76,7 +76,7 @@ def cpu_problems(m: Machine, kernel: Kernel, hold: Image, cpu: int) -> list[str]
 
 def look(boot: Boot, image: Image, hold: Image, seed: int, smp: int) -> tuple[list[str], int]:
     """What was wrong at any moment, and how many CPUs were seen in a program."""
-    m = boot(run="/bin/test-hold 16", smp=smp, paused=True, icount=True, seed=seed & 0xFFFFFFFF, keep=True)
+    m = boot(run="/bin/test-hold 400", smp=smp, paused=True, icount=True, seed=seed & 0xFFFFFFFF, keep=True)
     image = image.at(m)
     m.run_until(hold.sym("hold_spin"), timeout=60)
     events = [Event("a while in user mode", hold.sym("hold_spin"), 300), Event("fork", image.sym("vm_fork"), 8),
@@ -110,7 +110,7 @@ def test_vector_registers_are_ones_own_at_many_more_moments(boot: Boot, image: I
 @pytest.mark.parametrize("smp", [1, 2])
 def test_a_program_begins_with_clean_vector_registers(boot: Boot, image: Image, hold: Image, smp: int) -> None:
     """At the first instruction of programs that were started by processes with a pattern in every register."""
-    m = boot(run="/bin/test-hold 16", smp=smp, paused=True, icount=True, keep=True)
+    m = boot(run="/bin/test-hold 400", smp=smp, paused=True, icount=True, keep=True)
     image = image.at(m)
     m.run_until(image.sym("process_start_init"), timeout=60)
     m.gdb.set_break(hold.sym("_start"))
