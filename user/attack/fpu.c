@@ -1,6 +1,6 @@
 /*
- * Another process's registers.  The victim keeps a secret in its vector registers, as encryption does, and
- * never writes it anywhere else.  The attacker waits on the same CPU, and looks at its own registers.
+ * Another process's registers.  The victim works with a secret in its vector registers, as encryption does,
+ * and shows it to nobody.  The attacker waits on the same CPU, and looks at its own registers.
  */
 #define _GNU_SOURCE
 #include "user/attack/attack.h"
@@ -35,9 +35,10 @@ victim(int ready)
 		memset(attack_register_secret + i, 0, 16);
 	if (write(ready, "", 1) != 1)
 		_exit(1);
-	load(attack_register_secret);
-	while (t_call(SYS_getppid, 0, 0) == parent)
+	while (t_call(SYS_getppid, 0, 0) == parent) {
+		load(attack_register_secret); /* for the next block that it encrypts */
 		t_call(SYS_sched_yield, 0, 0);
+	}
 	_exit(0);
 }
 
