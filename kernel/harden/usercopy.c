@@ -9,7 +9,7 @@
  * Mechanism: copy_to_user and copy_from_user ask here first; small questions behind one gate.
  * Limit:     Sizes that the compiler knows are compared with the object's type at build time, if it
  *            knows that; neighbours in one structure are one object; global variables have no bounds.
- * Check:     grade/tests/test_usercopy.py; attacks usercopy, usercopy-write, usercopy-stack.
+ * Check:     grade/tests/test_usercopy.py; attacks usercopy, usercopy-write.
  */
 #include "kernel/harden/usercopy.h"
 
