@@ -103,15 +103,14 @@ def look(boot: Boot, image: Image, load: Image, seed: int, smp: int) -> Seen:  #
             look_at_cpu(kernel, cpu, seen, str(moment))
         if not seen.tlb:
             seen.tlb = tlb_problems(kernel)
-    m.gdb.set_break(load.sym("memory"))     # whatever was drawn, as many CPUs as can be are seen
+    m.gdb.set_break(load.sym("load_moved"))     # whatever was drawn, no CPU goes unseen
     for _ in range(400):
         if seen.cpus == set(m.gdb.cpus()):
             break
         m.cont()
         stop = m.wait_stop(30)
         look_at_cpu(Kernel(m, placed), stop.cpu, seen, "memory")
-    # The scheduler may leave a CPU out for as long as this; one alone would say nothing of the others.
-    assert len(seen.cpus) >= min(2, smp), f"only {seen.cpus} were seen in user mode"
+    assert seen.cpus == set(m.gdb.cpus()), f"only {seen.cpus} were seen in user mode"
     return seen
 
 

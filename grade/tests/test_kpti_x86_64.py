@@ -91,7 +91,7 @@ def look(boot: Boot, image: Image, load: Image, seed: int, smp: int) -> Seen:  #
         look_at_cpus(kernel, area, seen, str(moment))
         look_at_spaces(kernel, area, seen, str(moment))
         seen.code = seen.code or area.code_problems()
-    m.gdb.set_break(load.sym("memory"))     # whatever was drawn, as many CPUs as can be are seen
+    m.gdb.set_break(load.sym("load_moved"))     # whatever was drawn, no CPU goes unseen
     for _ in range(400):
         if seen.cpus == set(m.gdb.cpus()):
             break
@@ -99,8 +99,7 @@ def look(boot: Boot, image: Image, load: Image, seed: int, smp: int) -> Seen:  #
         m.wait_stop(30)
         kernel = Kernel(m, placed)
         look_at_cpus(kernel, EntryArea(kernel), seen, "memory")
-    # The scheduler may leave a CPU out for as long as this; one alone would say nothing of the others.
-    assert len(seen.cpus) >= min(2, smp), f"only {seen.cpus} were seen in user mode"
+    assert seen.cpus == set(m.gdb.cpus()), f"only {seen.cpus} were seen in user mode"
     return seen
 
 

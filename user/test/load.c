@@ -29,6 +29,15 @@ load_round(void)
 	__asm__ volatile("");
 }
 
+/* And here the workload comes to each CPU in turn, once a round. */
+__attribute__((noinline)) void load_moved(void);
+
+void
+load_moved(void)
+{
+	__asm__ volatile("");
+}
+
 static void
 on_signal(int signo)
 {
@@ -80,6 +89,7 @@ with_flags(int cpu)
 	CPU_ZERO(&set);
 	CPU_SET(cpu, &set);
 	must(sched_setaffinity(0, sizeof(set), &set) == 0);
+	load_moved();
 #if defined(__x86_64__)
 	{
 		long nr = SYS_getppid;
