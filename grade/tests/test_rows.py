@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from grade.costs import table
-from grade.rows import Mutant, RowError, read_row
+from grade.rows import Mutant, RowError, read_row, rows
 
 GOOD = 'row = "x"\nattacks = ["a"]\nchecks = ["test_x.py::test_y"]\n'
 MUTANT = '[[mutant]]\nname = "m"\nfile = "kernel/main.c"\nold = "a"\nnew = "b"\ncaught = ["test_x.py::test_y"]\n'
@@ -48,3 +48,11 @@ def test_a_cost_is_shown_with_its_sign() -> None:
     text = table({"all": {"null": 105.0}, "kpti": {"null": 31.0}, "smep": {"null": -0.2}})
     assert [line.split() for line in text.splitlines()[1:]] == [["(everything", "on)", "105"], ["kpti", "+31"],
                                                                ["smep", "-0"]]
+
+
+def test_every_mutant_has_one_place_in_the_sources() -> None:
+    """One whose text is gone, or stands twice, would break nothing, or something else."""
+    root = Path(__file__).resolve().parent.parent.parent
+    strays = [f"{m.row}: {m.name}: {found} times in {m.file}" for row in rows() for m in row.mutants
+              if (found := (root / m.file).read_text().count(m.old)) != 1]
+    assert not strays, "\n".join(strays)
