@@ -516,9 +516,9 @@ arch_pt_update(struct arch_pt *pt, uint64_t start, uint64_t end,
 void
 arch_pt_activate(struct arch_pt *pt)
 {
-	struct cpu *c = this_cpu();
-	struct arch_pt *old = c->pt;
 	irqstate_t s = arch_irq_save();
+	struct cpu *c = this_cpu();
+	struct arch_pt *old = c->pt; /* read here: a flush may make the CPU leave it until then */
 
 	/* The bit first: a flush that does not see it is one that this load makes needless. */
 	__atomic_fetch_or(&pt->cpus, BIT(c->number), __ATOMIC_SEQ_CST);

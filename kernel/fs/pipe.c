@@ -325,6 +325,7 @@ fifo_open(struct inode *inode, struct file *f)
 {
 	struct pipe *fresh = pipe_alloc(), *p;
 	unsigned acc = f->flags & O_ACCMODE, seen_readers, seen_writers;
+	bool await_writer, await_reader;
 	int err = 0;
 
 	if (!fresh)
@@ -341,6 +342,9 @@ fifo_open(struct inode *inode, struct file *f)
 	}
 	seen_readers = p->reader_opens;
 	seen_writers = p->writer_opens;
+	/* Decided here: a peer that is there now may have done its work and gone before this one waits. */
+	await_writer = acc == O_RDONLY && !(f->flags & O_NONBLOCK) && !p->writers;
+	await_reader = acc == O_WRONLY && !p->readers;
 	if (acc == O_WRONLY && (f->flags & O_NONBLOCK) && !p->readers)
 		err = -ENXIO;
 	else
@@ -356,9 +360,9 @@ fifo_open(struct inode *inode, struct file *f)
 		return err;
 	f->data = p;
 	wake_all(&p->open_wait);
-	if (acc == O_RDONLY && !(f->flags & O_NONBLOCK))
+	if (await_writer)
 		err = fifo_wait(p, &p->writers, &p->writer_opens, seen_writers);
-	else if (acc == O_WRONLY)
+	else if (await_reader)
 		err = fifo_wait(p, &p->readers, &p->reader_opens, seen_readers);
 	if (err)
 		pipe_detach(inode, p, f->flags);

@@ -265,6 +265,22 @@ signal_force(const struct siginfo *info)
 	spin_unlock_irq(&p->sighand->lock, s);
 }
 
+/* Who dies of his own mistake, and where, for the log: at most ten in five seconds. */
+static void
+log_fault(int signo, uint64_t addr)
+{
+	static uint64_t period; /* atomic */
+	static unsigned count;	/* atomic */
+	uint64_t now = clock_monotonic() / (5 * NSEC_PER_SEC);
+	const struct trapframe *tf = arch_user_frame(current);
+
+	if (__atomic_exchange_n(&period, now, __ATOMIC_RELAXED) != now)
+		__atomic_store_n(&count, 0, __ATOMIC_RELAXED);
+	if (__atomic_fetch_add(&count, 1, __ATOMIC_RELAXED) < 10)
+		kprintf("%s[%d]: signal %d: address %lx, ip %lx, sp %lx\n", current->name, current->tid,
+			signo, addr, tf_ip(tf), tf_sp(tf));
+}
+
 void
 signal_fault(int signo, int code, uint64_t addr)
 {
@@ -272,6 +288,8 @@ signal_fault(int signo, int code, uint64_t addr)
 
 	info.fault.addr = addr;
 	signal_force(&info);
+	if (current->sig.forced & SIGMASK(signo))
+		log_fault(signo, addr);
 }
 
 /* ---- Group stop ------------------------------------------------------------------------------ */

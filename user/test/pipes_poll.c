@@ -574,6 +574,32 @@ nonblocking_flag_by_ioctl_and_fcntl(void)
 	check_eq(fcntl(fds[0], F_GETFD), FD_CLOEXEC);
 }
 
+/* A writer that waits in its open may be done and gone before the reader that it waited for runs again. */
+static void
+fifo_meetings(void)
+{
+	char buf[4];
+
+	ok(mkfifo("meet", 0600));
+	for (int i = 0; i < 300; i++) {
+		pid_t p = t_fork();
+
+		if (p == 0) {
+			int w = ok(open("meet", O_WRONLY));
+
+			check_eq(write(w, "met", 3), 3);
+			_exit(0);
+		}
+		t_msleep(1);
+		int r = ok(open("meet", O_RDONLY));
+
+		check_eq(read(r, buf, 4), 3);
+		check_eq(read(r, buf, 4), 0);
+		close(r);
+		exits(p, 0);
+	}
+}
+
 static const struct test tests[] = {
 	TEST(capacity_and_order),
 	TEST(resizing),
@@ -587,6 +613,7 @@ static const struct test tests[] = {
 	TEST(timer_descriptors),
 	TEST(signal_descriptors),
 	TEST(named_pipes),
+	TEST(fifo_meetings),
 	TEST(blocked_reader_in_many_processes),
 	TEST(nonblocking_flag_by_ioctl_and_fcntl),
 	{ NULL, NULL },
