@@ -269,6 +269,12 @@ def _registers_taken(s: Scene) -> bool:
     return s.user(address, size) == bytes(size) != loot and loot in elsewhere(s, address, size)
 
 
+def _page_taken(s: Scene) -> bool:
+    """A page of another process, which has it to itself, is in the attacker's memory."""
+    loot = s.user(s.program.sym("attack_page_loot"), 64)
+    return loot != bytes(64) and loot in elsewhere(s, s.program.sym("attack_page_secret"), 64)
+
+
 VERDICTS: dict[str, Callable[[Scene], bool]] = {
     "smep": _ran_in_kernel("attack_payload"),
     "wx-data": _ran_in_kernel("vuln_buffer"),
@@ -281,6 +287,7 @@ VERDICTS: dict[str, Callable[[Scene], bool]] = {
     "umip": lambda s: _LEAKED[s.machine.arch.name](s),
     "nx": _data_ran,
     "fpu": _registers_taken,
+    "asid": _page_taken,
     "stack-guard": _neighbour_overwritten,
     "aslr": _safe_opened,
     "canary": lambda s: s.word("vuln_stack_mark") == MAGIC,

@@ -11,7 +11,7 @@
  * Limit:     QEMU's TLB is emptied at every change of the number, so that only a number that two address
  *            spaces have in a row shows there; with row kpti on, each entry of the kernel hides that.
  * Check:     grade/tests/test_asid.py compares the numbers of every address space and CPU while they
- *            run out again and again.
+ *            run out again and again; attack asid (aarch64).
  */
 #include "arch/arch.h"
 #include "kernel/harden/rows.h"
