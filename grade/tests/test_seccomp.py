@@ -68,7 +68,8 @@ def test_a_confined_thread_never_reaches_the_call_that_it_gave_up(reached: Count
 
 
 def test_a_free_process_reaches_the_same_call_on_every_cpu(reached: Counter[tuple[str, int]]) -> None:
-    assert [reached["free", cpu] for cpu in range(SMP)] == [2 * ROUNDS // SMP] * SMP
+    # An interrupt that comes at the call's first instruction leads there twice.
+    assert all(reached["free", cpu] >= 2 * ROUNDS // SMP for cpu in range(SMP)), reached
 
 
 def test_without_the_row_confined_threads_reach_every_call(build: Build, image: Image) -> None:
