@@ -79,8 +79,14 @@ struct vuln_string {
 #define VULN_LEAVE  VULN_IOC(81, struct vuln_word)
 #define VULN_KNOCK  VULN_IOC(82, struct vuln_word)
 
+/* A function of the kernel, and where its image was linked to have it. */
+struct vuln_symbol {
+	char name[56];
+	uint64_t address;
+};
+
 /* vuln_address.c */
-#define VULN_LINKED VULN_IOC(64, struct vuln_word)
+#define VULN_LINKED VULN_IOC(64, struct vuln_symbol)
 #define VULN_COOKIE VULN_IOC(65, struct vuln_word)
 #define VULN_FORMAT VULN_IOC(66, struct vuln_text)
 

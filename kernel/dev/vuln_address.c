@@ -4,8 +4,10 @@
 #include "kernel/dev/vuln_calls.h"
 #include "kernel/errno.h"
 #include "kernel/lib/print.h"
+#include "kernel/lib/string.h"
 #include "kernel/mm/heap.h"
 #include "kernel/mm/uaccess.h"
+#include "kernel/oops.h"
 
 #define GADGET_VALUE 0x5eed0fbadc0ffee5ul
 
@@ -24,9 +26,20 @@ vuln_gadget(uint64_t argument)
 static long
 linked_at(uaddr_t arg)
 {
-	struct vuln_word w = {.value = (uint64_t)vuln_gadget - image_slide};
+	struct vuln_symbol s;
+	const char *name;
+	uint64_t address;
 
-	return put_user(arg, &w);
+	if (get_user(&s, arg))
+		return -EFAULT;
+	s.name[sizeof(s.name) - 1] = '\0';
+	for (uint32_t i = 0; (name = symbol_at(i, &address)); i++) {
+		if (strcmp(name, s.name) == 0) {
+			s.address = address - image_slide;
+			return put_user(arg, &s);
+		}
+	}
+	return -ENOENT;
 }
 
 /* CWE-822: a cookie that user mode keeps for the kernel is a function pointer, and comes back changed. */

@@ -7,7 +7,8 @@
 static void
 run(void)
 {
-	struct vuln_word gadget = { 0, 0 }, call = { 0, 41 };
+	struct vuln_symbol gadget = { "vuln_gadget", 0 };
+	struct vuln_word call = { 0, 41 };
 
 	step("legal: the kernel calls the function that its cookie stands for");
 	vuln(VULN_COOKIE, &call);
@@ -16,8 +17,8 @@ run(void)
 
 	step("illegal: the cookie becomes an address out of the image's symbol table");
 	vuln(VULN_LINKED, &gadget);
-	attack_address = gadget.value;
-	call.address = gadget.value;
+	attack_address = gadget.address;
+	call.address = gadget.address;
 	vuln(VULN_COOKIE, &call);
 }
 
