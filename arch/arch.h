@@ -69,7 +69,7 @@ struct boot_range arch_kernel_image(void);
 void arch_start_cpus(void);
 /* Entered by each secondary processor with its own stack, tables and hardening bits set. */
 noreturn void cpu_main(void);
-/* Makes everything marked ro_after_init read-only in every alias. */
+/* Makes everything marked ro_after_init read-only in every alias; start-up's code is not executable any more. */
 void arch_protect_init_data(void);
 
 /* ---- Processors and interrupts ---------------------------------------------------------------
@@ -267,6 +267,13 @@ bool arch_no_execute_supported(void); /* pages can be non-executable */
 bool arch_no_execute_active(void);
 void arch_write_protect_set(bool on); /* the kernel obeys read-only pages */
 bool arch_write_protect_active(void);
+/*
+ * From now on, on every CPU, those bits of the control registers that harden and are as they should be on this
+ * one stay so, whatever their writers are told; pin_undone (kernel/harden/pin.h) hears of it.
+ */
+void arch_pin_registers(void);
+/* Tries to change each of this CPU's, by the writers: how many there are, how many stayed.  Interrupts are off. */
+void arch_pin_probe(unsigned *tried, unsigned *held);
 bool arch_branch_guard_supported(void); /* user mode does not steer the kernel's predicted branches */
 void arch_branch_guard_enable(void);
 bool arch_branch_guard_active(void);

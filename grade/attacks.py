@@ -200,6 +200,10 @@ def _counter_leaked(s: Scene) -> bool:
 _LEAKED: dict[str, Callable[[Scene], bool]] = {"x86_64": _tables_leaked, "aarch64": _counter_leaked}
 
 
+# Row pin: what a register forbade until its bit was gone.
+_DISARMED: dict[str, Callable[[Scene], bool]] = {"x86_64": _ran_in_kernel("attack_payload"), "aarch64": _mark_changed}
+
+
 def _data_ran(s: Scene) -> bool:
     """On the stack, on the heap, in a mapping: three calls of the payload from writable pages."""
     return len([h for h in s.seen.reached(s.program.sym("attack_payload"), 3) if h.from_writable]) == 3
@@ -285,6 +289,7 @@ VERDICTS: dict[str, Callable[[Scene], bool]] = {
     "wp-cow": _file_page_changed,
     "wx": _text_patched,
     "umip": lambda s: _LEAKED[s.machine.arch.name](s),
+    "pin": lambda s: _DISARMED[s.machine.arch.name](s),
     "nx": _data_ran,
     "fpu": _registers_taken,
     "asid": _page_taken,

@@ -8,6 +8,7 @@
 #include "kernel/harden/fpu.h"
 #include "kernel/harden/harden.h"
 #include "kernel/harden/heap.h"
+#include "kernel/harden/pin.h"
 #include "kernel/harden/usercopy.h"
 #include "kernel/harden/kstack_offset.h"
 #include "kernel/lib/print.h"
@@ -59,6 +60,7 @@ kernel_main(void)
 	kprintf("%u CPUs, %lu MiB of memory\n", arch_cpu_count(), page_total() >> (20 - PAGE_SHIFT));
 	unpack_initramfs();
 	arch_start_cpus();
+	pin_init();
 	arch_protect_init_data();
 	process_start_init();
 	sched_enter();

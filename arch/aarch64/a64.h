@@ -10,12 +10,16 @@ extern char __image_start[], __text_start[], __text_boot_end[], __text_end[], __
 extern char __rodata_end[], __ro_after_init_start[], __ro_after_init_end[], __vdso_start[];
 extern char __vdso_end[], __data_start[], __data_end[];
 
-static inline void
-a64_write_sctlr(uint64_t v)
-{
-	WRITE_SYSREG(sctlr_el1, v);
-	a64_isb(); /* what follows runs under the new rules */
-}
+/*
+ * pin.S: writes SCTLR_EL1, but for what is pinned (row pin): bits of `mask` stay as in `value`; WXN may go while
+ * an exempt program runs.  After a write that would have changed some, and was undone, harden.c is told which.
+ */
+struct a64_pin {
+	uint64_t value, mask;
+};
+extern struct a64_pin a64_sctlr_pin;
+void a64_write_sctlr(uint64_t v);
+void a64_sctlr_undone(uint64_t bits);
 
 /* A field of four bits of an ID register. */
 #define ID_FIELD(reg, shift) (READ_SYSREG(reg) >> (shift) & 15)

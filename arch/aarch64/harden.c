@@ -3,6 +3,7 @@
  * them back.
  */
 #include "kernel/harden/harden.h"
+#include "kernel/harden/pin.h"
 #include "kernel/lib/print.h"
 #include "a64.h"
 
@@ -120,6 +121,50 @@ arch_write_protect_active(void)
 	par = READ_SYSREG(par_el1);
 	arch_irq_restore(s);
 	return par & BIT(0);
+}
+
+/* ---- Pinned bits (pin.S) ---- */
+
+struct a64_pin a64_sctlr_pin ro_after_init;
+
+/*
+ * Those that harden and are as they should be.  PSTATE.PAN is no bit of a register that stays: every exception
+ * sets it, as long as SPAN is clear.
+ */
+static struct a64_pin
+hardened_sctlr(void)
+{
+	uint64_t now = READ_SYSREG(sctlr_el1), set = now & SCTLR_WXN;
+
+	return (struct a64_pin){set, set | (~now & (SCTLR_SPAN | SCTLR_UMA))};
+}
+
+void
+arch_pin_registers(void)
+{
+	a64_sctlr_pin = hardened_sctlr();
+}
+
+void
+a64_sctlr_undone(uint64_t bits)
+{
+	pin_undone("SCTLR_EL1", bits);
+}
+
+void
+arch_pin_probe(unsigned *tried, unsigned *held)
+{
+	uint64_t sctlr = READ_SYSREG(sctlr_el1);
+
+	for (uint64_t left = hardened_sctlr().mask; left; left &= left - 1) {
+		a64_write_sctlr(sctlr ^ (left & -left));
+		++*tried;
+		*held += READ_SYSREG(sctlr_el1) == sctlr;
+		a64_write_sctlr(sctlr);
+	}
+	__asm__ volatile("tlbi vmalle1" : : : "memory"); /* what was cached while WXN was not as it should be */
+	a64_dsb(nsh);
+	a64_isb();
 }
 
 /*

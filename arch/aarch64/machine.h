@@ -441,4 +441,5 @@ void arch_memset(void *dst, uint8_t c, size_t n);
 #define ARCH_NAME_SIBLING_GUARD "control of its siblings' predictions"
 #define ARCH_NAME_PREDICTOR_BARRIER "predictor barrier"
 #define ARCH_NAME_WRITE_PROTECT "AP[2]"
+#define ARCH_NAME_PINNED	"SCTLR_EL1"
 #define ARCH_NAME_KERNEL_HIDDEN "the trampoline's TTBR1"

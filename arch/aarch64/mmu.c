@@ -314,6 +314,10 @@ arch_protect_init_data(void)
 	uint64_t start = (uint64_t)__ro_after_init_start, end = (uint64_t)__ro_after_init_end;
 	uint64_t alias = direct(a64_image_phys(__ro_after_init_start));
 
+	/* It writes SCTLR_EL1 without a check (row pin). */
+	protect_kernel((uint64_t)__text_start, (uint64_t)(__text_boot_end - __text_start),
+		       kernel_prot(PROT_READ));
+	arch_tlb_flush(&kernel_pt, (uint64_t)__text_start, (uint64_t)__text_boot_end);
 	protect_kernel(start, end - start, kernel_prot(PROT_READ));
 	protect_kernel(alias, end - start, kernel_prot(PROT_READ));
 	arch_tlb_flush(&kernel_pt, start, end);

@@ -14,6 +14,7 @@ offsets(void)
 	OFFSET(CPU_USER_VECTORS, offsetof(struct cpu, user_vectors));
 	OFFSET(CPU_KERNEL_SP, offsetof(struct cpu, kernel_sp));
 	OFFSET(CPU_OVERFLOW_SP, offsetof(struct cpu, overflow_sp));
+	OFFSET(CPU_WXN_OFF, offsetof(struct cpu, wxn_off));
 	OFFSET(THREAD_SP, offsetof(struct thread, arch.sp));
 	OFFSET(THREAD_WORK, offsetof(struct thread, work));
 	OFFSET(TF_X, offsetof(struct trapframe, x));

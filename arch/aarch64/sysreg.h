@@ -20,7 +20,8 @@
 #define SCTLR_UCT   SBIT(15) /* ... read CTR_EL0 ... */
 #define SCTLR_NTWI  SBIT(16) /* ... use WFI ... */
 #define SCTLR_NTWE  SBIT(18) /* ... and WFE */
-#define SCTLR_WXN   SBIT(19) /* writable is not executable */
+#define SCTLR_WXN_SHIFT 19
+#define SCTLR_WXN   SBIT(SCTLR_WXN_SHIFT) /* writable is not executable */
 #define SCTLR_TSCXT SBIT(20)
 #define SCTLR_EIS   SBIT(22)
 #define SCTLR_SPAN  SBIT(23) /* 0: PSTATE.PAN is set on each exception to EL1 */

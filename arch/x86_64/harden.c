@@ -2,6 +2,7 @@
  * The processor's side of the mitigations: which bits there are, setting them on this CPU, reading
  * them back.
  */
+#include "kernel/harden/pin.h"
 #include "kernel/lib/print.h"
 #include "kernel/lib/string.h"
 #include "x86.h"
@@ -99,6 +100,69 @@ bool
 arch_write_protect_active(void)
 {
 	return x86_read_cr0() & CR0_WP;
+}
+
+/* ---- Pinned bits (pin.S) ---- */
+
+struct x86_pin x86_cr0_pin ro_after_init, x86_cr4_pin ro_after_init;
+
+/* Those of `set` and `clear` that are set, or clear, in the register. */
+static struct x86_pin
+hardened(uint64_t now, uint64_t set, uint64_t clear)
+{
+	return (struct x86_pin){now & set, (now & set) | (~now & clear)};
+}
+
+static struct x86_pin
+hardened_cr0(void)
+{
+	return hardened(x86_read_cr0(), CR0_WP, 0);
+}
+
+/* FSGSBASE would let user mode choose GS, by which entry.S finds the kernel's data when an NMI comes. */
+static struct x86_pin
+hardened_cr4(void)
+{
+	return hardened(x86_read_cr4(), CR4_SMEP | CR4_SMAP | CR4_UMIP,
+			features().b & BIT(0) ? CR4_FSGSBASE : 0);
+}
+
+void
+arch_pin_registers(void)
+{
+	x86_cr0_pin = hardened_cr0();
+	x86_cr4_pin = hardened_cr4();
+}
+
+void
+x86_cr0_undone(uint64_t bits)
+{
+	pin_undone("CR0", bits);
+}
+
+void
+x86_cr4_undone(uint64_t bits)
+{
+	pin_undone("CR4", bits);
+}
+
+void
+arch_pin_probe(unsigned *tried, unsigned *held)
+{
+	uint64_t cr0 = x86_read_cr0(), cr4 = x86_read_cr4();
+
+	for (uint64_t left = hardened_cr0().mask; left; left &= left - 1) {
+		x86_write_cr0(cr0 ^ (left & -left));
+		++*tried;
+		*held += x86_read_cr0() == cr0;
+		x86_write_cr0(cr0);
+	}
+	for (uint64_t left = hardened_cr4().mask; left; left &= left - 1) {
+		x86_write_cr4(cr4 ^ (left & -left));
+		++*tried;
+		*held += x86_read_cr4() == cr4;
+		x86_write_cr4(cr4);
+	}
 }
 
 /* ---- Branch prediction: CPUID 7.0 EDX (SDM 2A CPUID), SDM 4 2.1 ---- */

@@ -544,4 +544,5 @@ arch_memset(void *dst, uint8_t c, size_t n)
 #define ARCH_NAME_SIBLING_GUARD "SPEC_CTRL.STIBP"
 #define ARCH_NAME_PREDICTOR_BARRIER "PRED_CMD.IBPB"
 #define ARCH_NAME_WRITE_PROTECT "CR0.WP"
+#define ARCH_NAME_PINNED	"CR0 and CR4"
 #define ARCH_NAME_KERNEL_HIDDEN "the user half of a CR3 pair"

@@ -309,6 +309,10 @@ arch_protect_init_data(void)
 {
 	uint64_t size = (uint64_t)(__ro_after_init_end - __ro_after_init_start);
 
+	/* It writes control registers without a check (row pin). */
+	protect_kernel((uint64_t)__text_start, (uint64_t)(__text_boot_end - __text_start),
+		       kernel_prot(PROT_READ));
+	arch_tlb_flush(&kernel_pt, (uint64_t)__text_start, (uint64_t)__text_boot_end);
 	protect_kernel((uint64_t)__ro_after_init_start, size, kernel_prot(PROT_READ));
 	protect_kernel(direct(image_phys(__ro_after_init_start)), size, kernel_prot(PROT_READ));
 	arch_tlb_flush(&kernel_pt, (uint64_t)__ro_after_init_start,

@@ -28,6 +28,8 @@ offsets(void)
 	OFFSET(ENTRY_SHORT_SHIFT, __builtin_ctz(ENTRY_SHORT_STACK));
 	OFFSET(ENTRY_SHORT_FIRST, offsetof(struct entry_data, short_stacks) / ENTRY_SHORT_STACK);
 	OFFSET(PAGE_SIZE, PAGE_SIZE);
+	OFFSET(PIN_VALUE, offsetof(struct x86_pin, value));
+	OFFSET(PIN_MASK, offsetof(struct x86_pin, mask));
 	OFFSET(THREAD_SP, offsetof(struct thread, arch.sp));
 	OFFSET(THREAD_WORK, offsetof(struct thread, work));
 	OFFSET(BOOT_PDPT_LOW, BOOT_PDPT_LOW);

@@ -18,6 +18,7 @@
 #define CR4_OSFXSR     BIT(9)
 #define CR4_OSXMMEXCPT BIT(10)
 #define CR4_UMIP       BIT(11)
+#define CR4_FSGSBASE   BIT(16)
 #define CR4_PCIDE      BIT(17)
 #define CR4_OSXSAVE    BIT(18)
 #define CR4_SMEP       BIT(20)
@@ -106,21 +107,36 @@ x86_wrmsr(uint32_t msr, uint64_t v)
 	__asm__ volatile("wrmsr" : : "c"(msr), "a"((uint32_t)v), "d"((uint32_t)(v >> 32)) : "memory");
 }
 
-#define X86_CONTROL_REGISTER(n)                                                                    \
+#define X86_READ_CONTROL_REGISTER(n)                                                               \
 	static inline uint64_t x86_read_cr##n(void)                                                \
 	{                                                                                          \
 		uint64_t v;                                                                        \
 		__asm__ volatile("mov %%cr" #n ", %0" : "=r"(v));                                  \
 		return v;                                                                          \
-	}                                                                                          \
-	static inline void x86_write_cr##n(uint64_t v)                                             \
-	{                                                                                          \
-		__asm__ volatile("mov %0, %%cr" #n : : "r"(v) : "memory");                         \
 	}
-X86_CONTROL_REGISTER(0)
-X86_CONTROL_REGISTER(2)
-X86_CONTROL_REGISTER(3)
-X86_CONTROL_REGISTER(4)
+X86_READ_CONTROL_REGISTER(0)
+X86_READ_CONTROL_REGISTER(2)
+X86_READ_CONTROL_REGISTER(3)
+X86_READ_CONTROL_REGISTER(4)
+
+static inline void
+x86_write_cr3(uint64_t v)
+{
+	__asm__ volatile("mov %0, %%cr3" : : "r"(v) : "memory");
+}
+
+/*
+ * pin.S: writes a register, but for what is pinned (row pin): bits of `mask` stay as in `value`.  After a write
+ * that would have changed some, and was undone, harden.c is told which.
+ */
+struct x86_pin {
+	uint64_t value, mask;
+};
+extern struct x86_pin x86_cr0_pin, x86_cr4_pin;
+void x86_write_cr0(uint64_t v);
+void x86_write_cr4(uint64_t v);
+void x86_cr0_undone(uint64_t bits);
+void x86_cr4_undone(uint64_t bits);
 
 static inline void
 x86_invlpg(uint64_t va)
@@ -150,7 +166,8 @@ x86_out16(uint16_t port, uint16_t v)
 }
 
 /* Sections, by kernel.lds; page-aligned. */
-extern char __image_start[], __text_start[], __text_end[], __rodata_start[], __rodata_end[];
+extern char __image_start[], __text_start[], __text_boot_end[], __text_end[];
+extern char __rodata_start[], __rodata_end[];
 extern char __ro_after_init_start[], __ro_after_init_end[], __vdso_start[], __vdso_end[];
 extern char __data_start[], __data_end[];
 

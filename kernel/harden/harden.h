@@ -13,6 +13,7 @@
 	ROW(SMEP, smep)                                                                            \
 	ROW(SMAP, smap)                                                                            \
 	ROW(UMIP, umip)                                                                            \
+	ROW(PIN, pin)                                                                              \
 	ROW(NX, nx)                                                                                \
 	ROW(WP, wp)                                                                                \
 	ROW(WX, wx)                                                                                \
