@@ -13,7 +13,7 @@ from grade.attacks import current_name, harden_off
 from grade.cpus import CPUS
 from grade.image import Image
 from grade.moments import Event, draw, visit
-from grade.plugin import Boot
+from grade.plugin import Boot, Build
 from grade.qemu import Machine
 from grade.spaces import Kernel
 from grade.tests.test_harden import told
@@ -237,6 +237,23 @@ def test_a_write_that_changes_no_pinned_bit_goes_through(boot: Boot, image: Imag
         m.cont()
         m.wait_for(PROMPT, 30)
     assert "oops: pin" not in m.transcript
+
+
+@pytest.mark.arch("aarch64")    # x86_64's bits are the same for all programs
+def test_pages_are_writable_and_executable_for_exempt_programs_alone(boot: Boot, build: Build, image: Image,
+                                                                     seed: int) -> None:
+    """WXN is clear on the CPU that runs one, as long as it does; no other bit ever is."""
+    exempt = Image(build.kernel.parent / "user" / "test-exempt")
+    m = boot(run="/bin/test-exempt 40", smp=2, paused=True, icount=True, seed=seed & 0xFFFFFFFF, keep=True)
+    image = image.at(m)
+    m.run_until(image.sym("process_start_init"), timeout=60)
+    clear = {exempt.sym("exempt_round"): SCTLR_WXN, exempt.sym("strict_round"): 0}
+    events = [Event("a round", address, 40) for address in clear]
+    for moment, stop in visit(m, draw(seed, "pin-exempt", events, MOMENTS), 120):
+        for cpu in m.gdb.cpus():
+            value, may = m.gdb.reg(cpu, "SCTLR"), clear[moment.event.address] if cpu == stop.cpu else 0
+            assert (value ^ SCTLR_WXN) & (SCTLR_WXN | SCTLR_SPAN | SCTLR_UMA) == may, f"{moment}: CPU {cpu} {value:#x}"
+    exempt.close()
 
 
 # ---- /proc/harden -----------------------------------------------------------------------------------------
