@@ -3,6 +3,7 @@
 
 #include "kernel/cmdline.h"
 #include "kernel/harden/harden.h"
+#include "kernel/harden/pin.h"
 #include "kernel/lib/print.h"
 #include "kernel/lib/spinlock.h"
 #include "kernel/lib/string.h"
@@ -184,6 +185,7 @@ oops(const struct trapframe *tf, const char *mitigation, const char *fmt, ...)
 	va_list ap;
 
 	arch_irq_disable();
+	pin_restore();
 	va_start(ap, fmt);
 	print_reason("oops", mitigation, fmt, ap);
 	va_end(ap);

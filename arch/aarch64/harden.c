@@ -152,6 +152,12 @@ a64_sctlr_undone(uint64_t bits)
 }
 
 void
+arch_pin_restore(void)
+{
+	a64_write_sctlr(READ_SYSREG(sctlr_el1));
+}
+
+void
 arch_pin_probe(unsigned *tried, unsigned *held)
 {
 	uint64_t sctlr = READ_SYSREG(sctlr_el1);

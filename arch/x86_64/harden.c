@@ -147,6 +147,13 @@ x86_cr4_undone(uint64_t bits)
 }
 
 void
+arch_pin_restore(void)
+{
+	x86_write_cr0(x86_read_cr0());
+	x86_write_cr4(x86_read_cr4());
+}
+
+void
 arch_pin_probe(unsigned *tried, unsigned *held)
 {
 	uint64_t cr0 = x86_read_cr0(), cr4 = x86_read_cr4();

@@ -38,7 +38,7 @@ class Register:
     pin: str            # the kernel's variable: the value, and which of its bits count
     set: int
     clear: int
-    free: int           # a bit that is nobody's secret
+    free: int           # a bit that may change
 
     @property
     def bits(self) -> list[int]:
@@ -212,6 +212,24 @@ def test_a_jump_straight_to_the_write_runs_into_the_check(boot: Boot, image: Ima
     reports = re.findall(r"^oops: pin: bits (0x[0-9a-f]+) of (\w+) were changed", m.transcript, re.MULTILINE)
     if stack:
         assert [int(b, 16) for b, _ in reports] == 2 * [b for r in registers for b in r.bits], reports
+
+
+def test_a_bit_is_back_if_the_check_was_never_reached(boot: Boot, image: Image, registers: list[Register]) -> None:
+    """As after an interrupt right behind the write, where there is no stack for it: the thread dies at once."""
+    m = boot(smp=2)
+    m.wait_for(PROMPT, 30)
+    image = image.at(m)
+    for cpu, register in [(c, r) for c in (0, 1) for r in registers]:
+        stand_in_the_kernel(m, image, cpu)
+        jump(m, image, cpu, register, m.gdb.reg(cpu, register.name) ^ register.bits[-1], stack=False)
+        m.gdb.step(cpu)
+        assert not register.right(m.gdb.reg(cpu, register.name)), "the write had no effect, and proves nothing"
+        m.gdb.set_reg(cpu, PC[m.arch.name], NO_STACK)
+        m.run_until(image.sym("process_exit"), timeout=30)
+        wrong = wrong_bits(m, image, registers)
+        assert not wrong, f"after a death on CPU {cpu}: {wrong}"
+        m.cont()
+        m.wait_for(PROMPT, 30)
 
 
 RETURNS_TO: dict[str, Callable[[Machine, int], int]] = {

@@ -21,7 +21,7 @@
 #include "kernel/proc/call.h"
 #include "kernel/proc/sched.h"
 
-static bool probing[MAX_CPUS]; /* [this CPU, interrupts off] */
+static bool silent[MAX_CPUS]; /* [this CPU, interrupts off] what is undone is nobody's attack */
 
 void
 pin_init(void)
@@ -37,9 +37,19 @@ pin_init(void)
 void
 pin_undone(const char *reg, uint64_t bits)
 {
-	if (probing[arch_cpu_number()])
+	if (silent[arch_cpu_number()])
 		return;
 	oops(NULL, "pin", "bits %#lx of %s were changed, and are changed back", bits, reg);
+}
+
+void
+pin_restore(void)
+{
+	unsigned cpu = arch_cpu_number();
+
+	silent[cpu] = true;
+	arch_pin_restore();
+	silent[cpu] = false;
 }
 
 /* ---- The probe: an attack of our own ---- */
@@ -50,9 +60,9 @@ try_this_cpu(void *arg)
 	uint64_t *on = arg; /* atomic: CPUs on which every bit stayed */
 	unsigned cpu = arch_cpu_number(), tried = 0, held = 0;
 
-	probing[cpu] = true;
+	silent[cpu] = true;
 	arch_pin_probe(&tried, &held);
-	probing[cpu] = false;
+	silent[cpu] = false;
 	if (tried && held == tried)
 		__atomic_fetch_or(on, BIT(cpu), __ATOMIC_RELAXED);
 }

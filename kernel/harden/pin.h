@@ -7,3 +7,8 @@
 void pin_init(void);
 /* The architecture undid a write to a pinned register, which would have changed these bits. */
 void pin_undone(const char *reg, uint64_t bits);
+/*
+ * A thread is about to die on this CPU, perhaps between a write and its check: an interrupt without a stack comes
+ * back no more.  Interrupts are off.
+ */
+void pin_restore(void);
