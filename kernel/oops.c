@@ -58,13 +58,13 @@ symbol_at(uint32_t i, uint64_t *addr)
 }
 
 static void
-print_location(uint64_t addr)
+print_location(uint64_t addr, bool returned_to)
 {
-	uint64_t offset;
-	const char *name = symbol_name(addr, &offset);
+	uint64_t offset, back = returned_to; /* a call that never returns may be its function's end */
+	const char *name = symbol_name(addr - back, &offset);
 
 	if (name)
-		kalert("  %016lx %s+%#lx\n", addr, name, offset);
+		kalert("  %016lx %s+%#lx\n", addr, name, offset + back);
 	else
 		kalert("  %016lx\n", addr);
 }
@@ -80,16 +80,16 @@ frame_ok(uint64_t fp)
 }
 
 void
-backtrace(uint64_t ip, uint64_t fp)
+backtrace(uint64_t ip, uint64_t fp, bool returned_to)
 {
 	kalert("backtrace:\n");
-	print_location(ip);
+	print_location(ip, returned_to);
 	for (unsigned i = 0; i < BACKTRACE_MAX && frame_ok(fp); i++) {
 		const uint64_t *record = (const uint64_t *)fp;
 
 		if (!is_text(record[1]))
 			break;
-		print_location(record[1]);
+		print_location(record[1], true);
 		if (record[0] <= fp)
 			break;
 		fp = record[0];
@@ -153,7 +153,7 @@ panic(const char *fmt, ...)
 	va_end(ap);
 	print_process();
 	arch_print_registers();
-	backtrace(record[1], record[0]);
+	backtrace(record[1], record[0], true);
 	die();
 }
 
@@ -192,9 +192,9 @@ oops(const struct trapframe *tf, const char *mitigation, const char *fmt, ...)
 	print_process();
 	if (tf) {
 		arch_print_frame(tf);
-		backtrace(tf_ip(tf), tf_frame_pointer(tf));
+		backtrace(tf_ip(tf), tf_frame_pointer(tf), false);
 	} else {
-		backtrace(record[1], record[0]);
+		backtrace(record[1], record[0], true);
 	}
 
 	if (arch_in_interrupt())

@@ -14,8 +14,11 @@ struct trapframe;
 noreturn void oops(const struct trapframe *tf, const char *mitigation, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* Prints a symbolised backtrace that starts at frame pointer fp, below instruction ip. */
-void backtrace(uint64_t ip, uint64_t fp);
+/*
+ * Prints a symbolised backtrace that starts at frame pointer fp, below instruction ip; returned_to: a call
+ * was to return there.
+ */
+void backtrace(uint64_t ip, uint64_t fp, bool returned_to);
 /* The function that contains addr and the offset in it; NULL if it is not kernel text. */
 const char *symbol_name(uint64_t addr, uint64_t *offset);
 /* Function i of the image, from the lowest up, and its address; NULL behind the last. */
