@@ -284,7 +284,7 @@ QGDB	= -S -chardev socket,id=gdb,path=$(GDBSOCK),server=on,wait=off -gdb chardev
 # ---- Verbs ------------------------------------------------------------------------------------
 
 .PHONY: FORCE build kernel initrd run gdb attack test soak test-one soak-one tools bench iso test-bochs harden-report \
-	linux lab grade check-labs check-headers clean help
+	linux lab grade check-labs handouts test-handouts check-headers clean help
 
 build: kernel initrd ## the kernel and the initramfs (what a bare `make` does)
 
@@ -321,7 +321,7 @@ soak: ## the long ones: forks by the thousand, garbage system calls, NMIs, kerne
 # Without the Linux kernel those tests fail that compare with it.
 test-one: build check-headers
 	-$(Q)$(PYTHON) -m grade.fetch_linux --arch $(ARCH)
-	$(Q)$(PYTHON) -m pytest grade/tests --arch $(ARCH) -n 2 -m 'not soak and not bochs' $(PYTEST)
+	$(Q)$(PYTHON) -m pytest grade/tests --arch $(ARCH) -n 2 -m 'not soak and not bochs and not handouts' $(PYTEST)
 
 soak-one: build
 	$(Q)$(PYTHON) -m pytest grade/tests --arch $(ARCH) -n 2 -m soak $(PYTEST)
@@ -364,6 +364,13 @@ grade: ## grade LAB=... as it stands here or in FROM=dir; SEED=... repeats a gra
 
 check-labs: build ## prove the labs themselves (LAB=... for one): starter, solutions, mutants
 	$(Q)$(PYTHON) -m grade.lab check --arch $(ARCH) $(LAB)
+
+handouts: ## the chapters as a site that opens from disk: build/handouts/index.html (HANDOUTS=1 ./setup)
+	@$(PYTHON) -c 'import mkdocs' 2>/dev/null || { echo 'no MkDocs here: HANDOUTS=1 ./setup' >&2; exit 1; }
+	$(Q)$(PYTHON) -m mkdocs build --strict --quiet
+
+test-handouts: ## links, listings, pictures, hints and search, in a browser (HANDOUTS=test ./setup)
+	$(Q)$(PYTHON) -m pytest grade/tests/test_handouts.py $(PYTEST)
 
 # Each header compiles alone, so that an include never depends on the one before it.
 # (machine.h is the second half of arch/arch.h and is included by nothing else; asm.h is assembly.)
