@@ -3,7 +3,7 @@
 
 # ---- What the user may set --------------------------------------------------------------------
 
-# The architecture: a folder below arch/. Tests that are not told one run on each in turn.
+# The architecture: a folder below arch/. Tests that are not told one run on each.
 TESTED	:= $(or $(ARCH),x86_64 aarch64)
 ARCH	?= x86_64
 # CPUs and MiB of memory of the machine that run, gdb and attack start.
@@ -283,7 +283,7 @@ QGDB	= -S -chardev socket,id=gdb,path=$(GDBSOCK),server=on,wait=off -gdb chardev
 
 # ---- Verbs ------------------------------------------------------------------------------------
 
-.PHONY: FORCE build kernel initrd run gdb attack test soak test-one soak-one tools bench iso test-bochs harden-report \
+.PHONY: FORCE build kernel initrd run gdb attack test soak ready tools bench iso test-bochs harden-report \
 	linux lab grade check-labs handouts test-handouts check-headers clean help
 
 build: kernel initrd ## the kernel and the initramfs (what a bare `make` does)
@@ -307,24 +307,23 @@ gdb: build ## debug: joins a `make run DEBUG=1`, or boots by itself with the con
 attack: build ## boot, run the attack NAME=... and power off; without NAME, list them
 	$(Q)$(QEMU) $(QFLAGS) -serial mon:stdio -append '$(APPEND) -- /bin/attack $(or $(NAME),-l)'
 
-# Once for each architecture; the first failure ends it, so the last line that
-# pytest prints is the closing one of the run that decided.
+# What is needed, for each architecture; then one pytest for all, so that none keeps another's from
+# reporting, and its closing line is the last that is printed.
 each	= +$(Q)set -e; for arch in $(TESTED); do $(MAKE) ARCH=$$arch
+pytest	= $(Q)$(PYTHON) -m pytest grade/tests $(TESTED:%=--arch=%) -n 2
 test: ## every test but the long ones, on both architectures, or on ARCH
 	$(each) tools; done
-	$(each) test-one; done
+	$(each) ready; done
+	$(pytest) -m 'not soak and not bochs and not handouts' $(PYTEST)
 
 soak: ## the long ones: forks by the thousand, garbage system calls, NMIs, kernels broken on purpose
 	$(each) tools; done
-	$(each) soak-one; done
+	$(each) build; done
+	$(pytest) -m soak $(PYTEST)
 
 # Without the Linux kernel those tests fail that compare with it.
-test-one: build check-headers
+ready: build check-headers
 	-$(Q)$(PYTHON) -m grade.fetch_linux --arch $(ARCH)
-	$(Q)$(PYTHON) -m pytest grade/tests --arch $(ARCH) -n 2 -m 'not soak and not bochs and not handouts' $(PYTEST)
-
-soak-one: build
-	$(Q)$(PYTHON) -m pytest grade/tests --arch $(ARCH) -n 2 -m soak $(PYTEST)
 
 tools:
 	@for tool in '$(firstword $(CC))' '$(LD)' '$(QEMU)'; do command -v "$$tool" >/dev/null || { \

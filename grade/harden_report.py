@@ -74,7 +74,7 @@ def attack_cells(row: Row, arch: str, seen: Outcomes) -> tuple[str, str]:
         return why or "MISSING", why or "MISSING"
 
     def all_passed(test: str) -> bool:
-        return all(all(seen.get(f"{test}[{a}]", [False])) for a in here)
+        return all(all(seen.get(f"{test}[{arch}-{a}]", [False])) for a in here)
 
     without = "wins" if all_passed(WINS) else "DOES NOT WIN"
     lost = "loses" if all(all_passed(test) for test in LOSES) else "NOT STOPPED"

@@ -1,8 +1,9 @@
 """Fixtures and options for every test that looks at a guest.
 
 Options: --arch, --seed, --image, --symbols, --initrd, --smp. A test that boots takes `boot`; a failing one
-shows the last console lines of every machine that it booted, in sections of its report. Safe under xdist:
-nothing is shared between machines.
+shows the last console lines of every machine that it booted, in sections of its report. A test that takes
+`arch`, itself or through another fixture, runs once on each --arch. Safe under xdist: nothing is shared
+between machines.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ _MACHINES: pytest.StashKey[list[Machine]] = pytest.StashKey()
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Adds the harness's options."""
     group = parser.getgroup("rampart")
-    group.addoption("--arch", default="x86_64", choices=sorted(ARCHES), help="architecture of the guest")
+    group.addoption("--arch", action="append", choices=sorted(ARCHES),
+                    help="architecture of the guest (default x86_64); may be given again")
     group.addoption("--seed", type=int, default=1, help="seed of every draw (default 1)")
     group.addoption("--image", type=Path, help="kernel image (default build/ARCH/rampart)")
     group.addoption("--symbols", type=Path, help="its symbols (default: the image's name with .sym)")
@@ -38,13 +40,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_report_header(config: pytest.Config) -> str:
     """Says what decides the outcome."""
-    return f"rampart: arch {config.getoption('--arch')}, seed {config.getoption('--seed')}"
+    return f"rampart: arch {' and '.join(_arches(config))}, seed {config.getoption('--seed')}"
+
+
+def _arches(config: pytest.Config) -> list[str]:
+    return config.getoption("--arch") or ["x86_64"]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Once on each architecture."""
+    if "arch" in metafunc.fixturenames:
+        metafunc.parametrize("arch", _arches(metafunc.config), indirect=True, scope="session")
+
+
+def _is_here(config: pytest.Config, item: pytest.Item) -> bool:
+    """Whether a test is of an architecture that is asked for: its own, or any if it takes none."""
+    callspec = getattr(item, "callspec", None)
+    here = [callspec.params["arch"]] if callspec and "arch" in callspec.params else _arches(config)
+    return all(set(here) & set(mark.args) for mark in item.iter_markers("arch"))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselects the tests that are marked as another architecture's."""
-    here = config.getoption("--arch")
-    others = [item for item in items if (mark := item.get_closest_marker("arch")) and here not in mark.args]
+    others = [item for item in items if not _is_here(config, item)]
     if others:
         config.hook.pytest_deselected(items=others)
         items[:] = [item for item in items if item not in others]
@@ -63,7 +81,7 @@ class Build:
 @pytest.fixture(scope="session")
 def arch(request: pytest.FixtureRequest) -> str:
     """The guest's architecture."""
-    return str(request.config.getoption("--arch"))
+    return str(request.param)
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,17 +29,21 @@ STACKS = (0xFFFF_C900_0000_0000, 0xFFFF_D980_0000_0000)    # wherever kaslr puts
 pytestmark = pytest.mark.guest
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Each attack that can win on the architecture; and each with one of its mitigations kept."""
-    arch = metafunc.config.getoption("--arch")
-    here = ATTACKS[arch]
-    if "by_hardware" in metafunc.fixturenames:
-        metafunc.parametrize("by_hardware", STOPPED_BY[arch])
-    elif "kept" in metafunc.fixturenames:
-        metafunc.parametrize(("name", "kept"), [(a.name, row) for a in here.values() if len(a.needs_off) > 1
-                                                for row in a.needs_off])
-    elif "name" in metafunc.fixturenames:
-        metafunc.parametrize("name", here)
+def where(tried: Callable[[str], Iterable[Any]], *names: str) -> pytest.MarkDecorator:
+    """Parametrizes a test with what is tried on each architecture, there alone."""
+    places: dict[Any, list[str]] = {}
+    for arch in ARCHES:
+        for values in tried(arch):
+            places.setdefault(values, []).append(arch)
+    return pytest.mark.parametrize(names, [
+        pytest.param(*([values] if len(names) == 1 else values), marks=pytest.mark.arch(*arches))
+        for values, arches in places.items()])
+
+
+EACH_ATTACK = where(lambda arch: ATTACKS[arch], "name")
+# With one of its mitigations kept.
+EACH_KEPT = where(lambda arch: [(a.name, row) for a in ATTACKS[arch].values() if len(a.needs_off) > 1
+                                for row in a.needs_off], "name", "kept")
 
 
 @pytest.fixture(scope="module")
@@ -63,12 +68,14 @@ def test_release_kernel_has_no_broken_device() -> None:
 # ---- where they win ---------------------------------------------------------------------------------------
 
 
+@EACH_ATTACK
 def test_attack_wins_where_its_mitigations_are_off(boot: Boot, image: Image, program: Image, arch: str,
                                                    name: str) -> None:
     m = boot(run=f"/bin/attack {name}", append=harden_off(ATTACKS[arch][name].needs_off), paused=True, keep=True)
     assert won(m, image, program, name)
 
 
+@EACH_KEPT
 def test_attack_loses_if_one_of_its_mitigations_stays_on(boot: Boot, image: Image, program: Image, arch: str,
                                                          name: str, kept: str) -> None:
     rows = [row for row in ATTACKS[arch][name].needs_off if row != kept]
@@ -197,6 +204,7 @@ STATUS = {"x86_64": {"nx": 128 + 11, "umip": 128 + 11, "aslr": 128 + 11, "kpti":
           "aarch64": {"nx": 128 + 11, "umip": 128 + 4, "aslr": 128 + 11, "kpti": 128 + 11, **GOES_ON, **SIGSYS}}
 
 
+@where(lambda arch: STOPPED_BY[arch], "by_hardware")
 def test_attack_is_stopped_by_the_processor_where_it_should_be(lost: dict[str, Lost], program: Image, arch: str,
                                                                by_hardware: str) -> None:
     expected, faults, image = STOPPED_BY[arch][by_hardware], lost[by_hardware].faults, lost[by_hardware].image
@@ -204,19 +212,23 @@ def test_attack_is_stopped_by_the_processor_where_it_should_be(lost: dict[str, L
     assert len(stopped) == (3 if by_hardware == "nx" else 1), "\n".join(str(e) for e in faults[-10:])
 
 
+@EACH_ATTACK
 def test_attack_on_the_complete_kernel_changes_nothing(lost: dict[str, Lost], name: str) -> None:
     assert lost[name].unchanged
 
 
+@EACH_ATTACK
 def test_blocked_attack_ends_with_its_process_killed(lost: dict[str, Lost], arch: str, name: str) -> None:
     assert lost[name].status == STATUS[arch].get(name, KILLED), lost[name].console
 
 
+@EACH_ATTACK
 def test_blocked_attack_is_reported_by_the_mitigations_name(lost: dict[str, Lost], name: str) -> None:
     row = REPORTS.get(name, name)
     assert row is None or re.search(rf"^(oops|harden): {row}: ", lost[name].console, re.MULTILINE), lost[name].console
 
 
+@EACH_ATTACK
 def test_kernel_lives_on_after_a_blocked_attack(lost: dict[str, Lost], name: str) -> None:
     assert lost[name].alive
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from grade.plugin import Build
+from grade.qemu import ARCHES
 from grade.rows import Mutant, rows
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -20,16 +21,7 @@ SOURCES = ("Makefile", "arch", "kernel", "grade", "user")
 pytestmark = [pytest.mark.guest, pytest.mark.soak, pytest.mark.timeout(900)]
 
 
-def mutants_of(arch: str) -> list[Mutant]:
-    """Those that break an architecture, of every row."""
-    return [m for row in rows() for m in row.mutants if m.breaks(arch)]
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Each mutant of the architecture."""
-    if "mutant" in metafunc.fixturenames:
-        here = mutants_of(metafunc.config.getoption("--arch"))
-        metafunc.parametrize("mutant", here, ids=[f"{m.row}: {m.name}" for m in here])
+MUTANTS = [m for row in rows() for m in row.mutants]
 
 
 def make(tree: Path, arch: str) -> None:
@@ -71,11 +63,13 @@ def failed_tests(kernel: Path, build: Build, arch: str, seed: int, tests: list[s
 
 def test_the_unbroken_copy_passes(tree: Path, build: Build, arch: str, seed: int) -> None:
     """Else a red test would prove nothing."""
-    tests = sorted({t for m in mutants_of(arch) for t in m.caught})
+    tests = sorted({t for m in MUTANTS if m.breaks(arch) for t in m.caught})
     red, said = failed_tests(tree / "build" / arch / "rampart", build, arch, seed, tests)
     assert not red and " passed" in said, said
 
 
+@pytest.mark.parametrize("mutant", [
+    pytest.param(m, id=f"{m.row}: {m.name}", marks=pytest.mark.arch(*filter(m.breaks, ARCHES))) for m in MUTANTS])
 def test_breaking_a_defence_turns_a_named_test_red(tree: Path, build: Build, arch: str, seed: int,
                                                    mutant: Mutant) -> None:
     source = tree / mutant.file

@@ -254,15 +254,17 @@ def look(boot: Boot, image: Image, load: Image, seed: int, smp: int) -> dict[str
 
 
 @pytest.fixture
-def looks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def looks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, arch: str) -> Path:
     """A folder in which one look serves every row's test, those of parallel workers too."""
     base = tmp_path_factory.getbasetemp()
-    return base.parent if hasattr(request.config, "workerinput") else base
+    folder = (base.parent if hasattr(request.config, "workerinput") else base) / f"looks-{arch}"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def check_row(row: str, smp: int, boot: Boot, image: Image, load: Image, seed: int, looks: Path) -> None:
     """Fails with what is wrong with a row."""
-    with open(looks / f"look-{smp}.json", "a+") as kept:
+    with open(looks / f"{smp}.json", "a+") as kept:
         fcntl.flock(kept, fcntl.LOCK_EX)
         kept.seek(0)
         text = kept.read()

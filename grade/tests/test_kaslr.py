@@ -81,7 +81,7 @@ def drawn(build: Build, image: Image, seed: int, request: pytest.FixtureRequest,
     """What 64 starts chose."""
     base = tmp_path_factory.getbasetemp()
     folder = base.parent if hasattr(request.config, "workerinput") else base
-    return starts(build, image, seed, STARTS, folder / "kaslr.json")
+    return starts(build, image, seed, STARTS, folder / f"kaslr-{build.arch}.json")
 
 
 def fractions(chosen: list[dict[str, int]], image: Image) -> dict[str, list[int]]:
