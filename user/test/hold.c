@@ -111,14 +111,26 @@ exec_holding(void)
 	must(pid > 0 && waitpid(pid, &status, 0) == pid && status == 0);
 }
 
+/* Two workers share a CPU, so that each yields to the other; and each round is another CPU's. */
 static void
-work(long rounds)
+move(long step)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET((int)(step % sysconf(_SC_NPROCESSORS_ONLN)), &set);
+	must(sched_setaffinity(0, sizeof(set), &set) == 0);
+}
+
+static void
+work(int worker, long rounds)
 {
 	struct itimerval often = { { 0, 3000 }, { 0, 3000 } };
 
 	make_pattern();
 	must(signal(SIGALRM, on_alarm) != SIG_ERR && setitimer(ITIMER_REAL, &often, NULL) == 0);
 	for (long i = 0; i < rounds; i++) {
+		move(worker / 2 + i);
 		load(hold_pattern);
 		must(held());
 		if (i % 4 == 0)
@@ -137,7 +149,7 @@ main(int argc, char **argv)
 
 	for (int i = 0; i < PROCESSES && rounds > 0; i++) {
 		if (fork() == 0)
-			work(rounds);
+			work(i, rounds);
 	}
 	while (wait(&status) > 0)
 		failed += status != 0;
