@@ -48,8 +48,8 @@ struct firmware_info {
 	uint32_t uart_irq, timer_irq;	     /* interrupt numbers; 0: none */
 };
 extern struct firmware_info firmware_info;
-/* Reads the tree at that address, which is mapped; fills boot_info and firmware_info. */
-void firmware_init(const void *dtb, size_t mapped);
+/* Reads the tree at that address, which is mapped; fills boot_info and firmware_info.  False: it is damaged. */
+must_use bool firmware_init(const void *dtb, size_t mapped);
 
 /* cpu.c */
 void a64_percpu_init(struct cpu *c);

@@ -49,13 +49,16 @@ no_canary noreturn void
 a64_boot(uint64_t dtb, uint64_t image)
 {
 	uint64_t here = image - ARCH_IMAGE_LINK, slide;
+	bool whole;
 
 	relocate(here, here);
 	image_base = image;
 	a64_percpu_init(&cpus[0]);
 	a64_early_map(dtb, DTB_MAX, PROT_READ);
-	firmware_init(phys_to_virt(PADDR(dtb)), DTB_MAX);
+	whole = firmware_init(phys_to_virt(PADDR(dtb)), DTB_MAX);
 	a64_serial_init();
+	if (!whole)
+		panic("boot: the device tree is damaged");
 	if (boot_info.nram == 0)
 		panic("boot: the device tree names no memory");
 	layout_choose();

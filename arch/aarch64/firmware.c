@@ -16,6 +16,7 @@ struct firmware_info firmware_info ro_after_init;
 #define FDT_PROP       3
 #define FDT_NOP	       4
 #define FDT_END	       9
+#define VIRT_UART      0x09000000 /* where QEMU's virt has its console: for the panic if the tree is of no use */
 #define DEPTH_MAX      8 /* what we look for is at most three deep */
 
 #define GIC_PPI	      1 /* first cell of an interrupt: a processor's own; else shared */
@@ -376,30 +377,28 @@ inside_ram(uint64_t start, uint64_t end)
 	return false;
 }
 
-void
+bool
 firmware_init(const void *dtb, size_t mapped)
 {
 	struct firmware_info *f = &firmware_info;
 	const uint8_t *tree = dtb;
 	struct bytes reserved;
-	uint32_t total, version, oldest;
+	uint32_t total = be32(tree + 4), version = be32(tree + 20), oldest = be32(tree + 24);
+	bool whole;
 
 	/* Affinity fields of MPIDR_EL1: what `reg` of a processor holds. */
 	f->mpidr[0] = cpus[0].mpidr;
 	f->ncpus = 1;
-	if (be32(tree) != FDT_MAGIC)
-		return;
-	total = be32(tree + 4);
-	version = be32(tree + 20);
-	oldest = be32(tree + 24);
-	if (total > mapped || total < 40 || version < FDT_VERSION || oldest > FDT_VERSION ||
-	    !block(tree, total, be32(tree + 8), be32(tree + 36), &structure) ||
-	    !block(tree, total, be32(tree + 12), be32(tree + 32), &strings) ||
-	    !block(tree, total, be32(tree + 16), total - MIN(total, be32(tree + 16)), &reserved) ||
-	    !walk())
-		kprintf("firmware: the device tree is damaged\n");
-	else
+	whole = be32(tree) == FDT_MAGIC && total <= mapped && total >= 40 && version >= FDT_VERSION &&
+		oldest <= FDT_VERSION &&
+		block(tree, total, be32(tree + 8), be32(tree + 36), &structure) &&
+		block(tree, total, be32(tree + 12), be32(tree + 32), &strings) &&
+		block(tree, total, be32(tree + 16), total - MIN(total, be32(tree + 16)), &reserved) &&
+		walk();
+	if (whole)
 		take_reservations(reserved);
+	if ((!whole || boot_info.nram == 0) && !f->uart.size)
+		f->uart = (struct boot_range){PADDR(VIRT_UART), PAGE_SIZE};
 	if (f->ncpus > MAX_CPUS) {
 		kprintf("firmware: %u CPUs, of which %u are used\n", f->ncpus, MAX_CPUS);
 		f->ncpus = MAX_CPUS;
@@ -407,6 +406,7 @@ firmware_init(const void *dtb, size_t mapped)
 	if (initrd_end > initrd_start && inside_ram(initrd_start, initrd_end))
 		boot_info.initrd =
 			(struct boot_range){PADDR(initrd_start), initrd_end - initrd_start};
+	return whole;
 }
 
 /* ---- Power ---- */

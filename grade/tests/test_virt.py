@@ -1,0 +1,173 @@
+"""QEMU's virt board: processors that lack some features, either interrupt controller, either exception level to
+begin at; and device trees that are damaged, in the memory of the machine, before the kernel's first instruction."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable
+
+import pytest
+
+from grade.image import Image
+from grade.plugin import Boot
+from grade.qemu import ARCHES, Machine
+from grade.spaces import Kernel
+from grade.tests.test_harden import PROMPT, told
+from grade.tests.test_userland import LONG, assert_regressions_pass, said
+from grade.walk_aarch64 import PSTATE_PAN
+
+pytestmark = [pytest.mark.guest, pytest.mark.arch("aarch64")]
+
+# The rows that each model has no hardware for.
+NOWHERE = {"stibp", "ibpb"}
+MODELS = {"max,pauth-impdef=on": NOWHERE, "neoverse-n1": NOWHERE, "cortex-a72": NOWHERE | {"smap", "ibrs"}}
+EL1, EL2 = 5, 9     # PSTATE.M, each with a stack pointer of its own
+PSTATE_M = 15
+
+
+# ---- processors, interrupt controllers, exception levels --------------------------------------------------
+
+
+@pytest.mark.parametrize("level", [EL1, EL2], ids=["el1", "el2"])
+@pytest.mark.parametrize("gic", [2, 3])
+@pytest.mark.parametrize("cpu", MODELS)
+def test_every_model_boots_with_all_mitigations_that_it_has(boot: Boot, image: Image, cpu: str, gic: int,
+                                                            level: int) -> None:
+    machine = f"gic-version={gic},virtualization={'on' if level == EL2 else 'off'}"
+    m = boot(cpu=cpu, smp=8, paused=True, extra=["-machine", machine])
+    assert m.gdb.reg(0, "cpsr") & PSTATE_M == level
+    m.cont()
+    m.wait_for(PROMPT, 60)
+    states = told(m)
+    assert {row for row, state in states.items() if state == "absent"} == MODELS[cpu]
+    assert {row for row, state in states.items() if state != "on"} == MODELS[cpu]
+    # Every CPU was asked for these, by an interrupt.
+    assert re.search(r"^umip +on .* 0xff of 0xff", m.transcript, re.MULTILINE)
+    m.stop()
+    kernel = Kernel(m, image.at(m))
+    firmware = kernel.image.sym("firmware_info")
+    assert kernel.member(firmware, "struct firmware_info", "gic_version") == gic
+    assert kernel.member(firmware, "struct firmware_info", "psci_smc") == (level == EL2)
+    for number in m.gdb.cpus():
+        state = m.gdb.reg(number, "cpsr")
+        assert state & PSTATE_M in (0, EL1), f"CPU {number}: {state:#x}"
+        if state & PSTATE_M == EL1:
+            assert bool(state & PSTATE_PAN) == ("smap" not in MODELS[cpu]), f"CPU {number}: {state:#x}"
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(LONG + 60)
+@pytest.mark.parametrize("cpu", MODELS)
+def test_every_regression_program_passes_on_every_model(boot: Boot, cpu: str) -> None:
+    assert_regressions_pass(said(boot(run="/test/all.sh", cpu=cpu, smp=4, mem=256), LONG))
+
+
+# ---- device trees -----------------------------------------------------------------------------------------
+
+# Devicetree Specification 0.4, 5.2: offsets in the header; 5.4: tokens.
+MAGIC, TOTAL, STRUCT, STRINGS, RESERVED, VERSION, OLDEST, STRINGS_SIZE, STRUCT_SIZE = 0, 4, 8, 12, 16, 20, 24, 32, 36
+BEGIN_NODE, END_NODE, PROP, NOP = 1, 2, 3, 4
+
+
+class Tree:
+    """The device tree in the memory of a machine that stands before the kernel's first instruction."""
+
+    def __init__(self, m: Machine) -> None:
+        image = ARCHES["aarch64"].ram_base + (2 << 20)
+        while m.gdb.pc(0) < image:      # QEMU's own few instructions, below it
+            m.gdb.step(0)
+        self.machine, self.base = m, m.gdb.reg(0, "x0")
+        assert self.get(MAGIC) == 0xD00DFEED
+
+    def get(self, at: int) -> int:
+        """The 32 bits at an offset."""
+        (value,) = struct.unpack(">I", self.machine.read_phys(self.base + at, 4))
+        return int(value)
+
+    def put(self, at: int, value: int) -> None:
+        """Changes them."""
+        self.machine.gdb.write_phys(self.base + at, struct.pack(">I", value))
+
+    def first(self, kind: int, name: bytes = b"") -> int:
+        """The offset of the first token of its kind; of the first property of that name."""
+        at = self.get(STRUCT)
+        while (found := self.get(at)) != kind or (name and self.name_at(at) != name):
+            at += 4
+            if found == BEGIN_NODE:
+                while self.get(at) & 0xFF:      # a name, with its end, fills words
+                    at += 4
+                at += 4
+            elif found == PROP:
+                at += 8 + (self.get(at) + 3 & ~3)
+        return at
+
+    def name_at(self, at: int) -> bytes:
+        """A property's name."""
+        text = self.machine.read_phys(self.base + self.get(STRINGS) + self.get(at + 8), 32)
+        return text.partition(b"\0")[0]
+
+
+Damage = Callable[[Tree], None]
+
+
+def field(at: int, change: Callable[[Tree], int]) -> Damage:
+    """Another value in the header."""
+    return lambda tree: tree.put(at, change(tree))
+
+
+def token(kind: int, value: int, skip: int = 0) -> Damage:
+    """Another value in the structure, `skip` bytes behind the first token of its kind."""
+    return lambda tree: tree.put(tree.first(kind) + skip, value)
+
+
+DAMAGES: dict[str, Damage] = {
+    "it has no magic number": field(MAGIC, lambda t: 0),
+    "it is longer than may be": field(TOTAL, lambda t: 0xFFFF_FFFF),
+    "it is shorter than its header": field(TOTAL, lambda t: 39),
+    "it is of an older version": field(VERSION, lambda t: 16),
+    "it is for newer readers": field(OLDEST, lambda t: 18),
+    "its structure begins outside": field(STRUCT, lambda t: t.get(TOTAL) + 4),
+    "its structure ends outside": field(STRUCT_SIZE, lambda t: 0xFFFF_FFF0),
+    "its structure is empty": field(STRUCT_SIZE, lambda t: 0),
+    "its structure has no end": field(STRUCT_SIZE, lambda t: t.get(STRUCT_SIZE) - 4),
+    "its structure ends in a name": field(STRUCT_SIZE, lambda t: 5),
+    "its names begin outside": field(STRINGS, lambda t: 0xFFFF_FFFF),
+    "its names end outside": field(STRINGS_SIZE, lambda t: t.get(TOTAL)),
+    "its names have no end": field(STRINGS_SIZE, lambda t: 3),
+    "its reservations begin outside": field(RESERVED, lambda t: t.get(TOTAL) + 8),
+    "a property ends outside": token(PROP, 0x1000_0000, 4),
+    "a property's padding wraps": token(PROP, 0xFFFF_FFFF, 4),
+    "a property's name lies outside": token(PROP, 0x1000_0000, 8),
+    "a node has no end": token(END_NODE, NOP),
+    "an end has no node": token(BEGIN_NODE, END_NODE),
+    "a property has no node": token(BEGIN_NODE, PROP),
+    "a token is none": token(PROP, 77),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_device_tree_is_refused(boot: Boot, damage: str) -> None:
+    m = boot(paused=True)
+    DAMAGES[damage](Tree(m))
+    m.cont()
+    m.wait_for(r"^panic: boot: the device tree is damaged\r?$", 20)
+
+
+def test_a_device_tree_with_addresses_of_three_cells_names_no_memory(boot: Boot) -> None:
+    m = boot(paused=True)
+    tree = Tree(m)
+    tree.put(tree.first(PROP, b"#address-cells") + 12, 3)
+    m.cont()
+    m.wait_for(r"^panic: boot: the device tree names no memory\r?$", 20)
+
+
+def test_a_device_tree_with_gaps_is_read(boot: Boot) -> None:
+    """Else the kernel would refuse whatever it is given: the first property becomes gaps."""
+    m = boot(paused=True)
+    tree = Tree(m)
+    at = tree.first(PROP)
+    for gap in range(at, at + 12 + (tree.get(at + 4) + 3 & ~3), 4):
+        tree.put(gap, NOP)
+    m.cont()
+    m.wait_for(PROMPT, 60)
