@@ -149,7 +149,7 @@ asid_activate(struct arch_pt *pt)
 		asid = activate_slowly(pt, cpu);
 	if (!(__atomic_load_n(&pt->cpus, __ATOMIC_RELAXED) & BIT(cpu))) {
 		__atomic_fetch_or(&pt->cpus, BIT(cpu), __ATOMIC_RELAXED);
-		/* A flush that does not see the bit has written its entries before this CPU walks. */
+		/* A flush that does not see number and bit has written its entries before this CPU walks. */
 		a64_dsb(ish);
 	}
 	return NUMBER(asid) * 2;

@@ -179,12 +179,10 @@ a64_gic_enable(uint32_t irq)
 uint32_t
 a64_gic_begin(void)
 {
-	uint32_t irq;
+	uint32_t irq = version == 2 ? read32(gicc, GICC_IAR) : (uint32_t)READ_SYSREG(ICC_IAR1_EL1);
 
-	if (version == 2)
-		return read32(gicc, GICC_IAR);
-	irq = (uint32_t)READ_SYSREG(ICC_IAR1_EL1);
-	a64_dsb(sy); /* it is acknowledged before the handler looks at its device */
+	/* It is acknowledged before the handler looks at its device, or at what another CPU wants. */
+	a64_dsb(sy);
 	return irq;
 }
 

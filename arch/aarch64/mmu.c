@@ -420,8 +420,8 @@ leave_lazy(void *arg)
 }
 
 /*
- * Entries of the tables that are freed may stay in TLBs, under an ASID that no CPU walks with again
- * before all of it is forgotten (asid.c).
+ * No CPU walks with this ASID again before all of it is forgotten (asid.c); but walks that began earlier,
+ * speculative ones too, may be on their way through the tables, and the flush waits for them.
  */
 void
 arch_pt_destroy(struct arch_pt *pt)
@@ -434,6 +434,7 @@ arch_pt_destroy(struct arch_pt *pt)
 	}
 	if (lazy)
 		run_on_cpus(lazy, leave_lazy, pt);
+	arch_tlb_flush(pt, 0, USER_END);
 	free_tables(phys_to_virt(pt->root), 4);
 	page_put(page_of(pt->root));
 	pt->root = PADDR(0);
@@ -508,6 +509,7 @@ arch_pt_map(struct arch_pt *pt, uint64_t va, pte_t pte)
 		WRITE_ONCE(*e, 0);
 		arch_tlb_flush(pt, va, va + PAGE_SIZE);
 	}
+	a64_dmb(ishst); /* what the frame holds before the way to it, for the process's other threads */
 	WRITE_ONCE(*e, pte.v);
 	if (va >= KERNEL_HALF) {
 		a64_dsb(ishst);
@@ -614,11 +616,12 @@ arch_pt_activate(struct arch_pt *pt)
 
 	if (pt != &kernel_pt)
 		exempt = container_of(pt, struct vm, pt)->allow_wx;
-	__atomic_store_n(&c->pt, pt, __ATOMIC_RELEASE);
 	if (pt == &kernel_pt)
 		set_tables(PADDR(0), 0);
 	else
 		set_tables(pt->root, asid_activate(pt));
+	/* Only now: whoever destroys the old ones may have waited for it. */
+	__atomic_store_n(&c->pt, pt, __ATOMIC_RELEASE);
 	if (unlikely(exempt != c->wxn_off))
 		set_wxn(c, exempt);
 	arch_irq_restore(s);
@@ -700,7 +703,7 @@ flush_asid(uint64_t asid, uint64_t start, uint64_t end, bool local)
 void
 arch_tlb_flush(struct arch_pt *pt, uint64_t start, uint64_t end)
 {
-	uint64_t asid = asid_number(pt), cpus_mask;
+	uint64_t asid, cpus_mask;
 	bool local;
 
 	if (pt == &kernel_pt) {
@@ -709,7 +712,8 @@ arch_tlb_flush(struct arch_pt *pt, uint64_t start, uint64_t end)
 		a64_isb();
 		return;
 	}
-	a64_dsb(ish); /* also: table writes before the mask is read, see asid_activate */
+	a64_dsb(ish); /* also: table writes before ASID and mask are read, see asid_activate */
+	asid = asid_number(pt);
 	cpus_mask = __atomic_load_n(&pt->cpus, __ATOMIC_RELAXED);
 	if (!cpus_mask)
 		return; /* it never ran under this ASID */

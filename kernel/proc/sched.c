@@ -265,6 +265,9 @@ schedule(void)
 		next->run_since = now;
 		ibpb_switch(prev, next);
 		settle(arch_switch(prev, next));
+	} else {
+		/* arch_switch's part in sched_kick: `running` before the look at work. */
+		__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	}
 	arch_irq_restore(s);
 }
