@@ -1,0 +1,64 @@
+"""./setup asks for the packages of the machine that it runs on, whichever that is: a false uname says so, and a
+false dpkg-query what is installed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+QEMU = {"x86_64": "qemu-system-x86", "aarch64": "qemu-system-arm"}
+# Debian's cross tools for an architecture; on a machine of that architecture there are none, for it needs none.
+CROSS = {"x86_64": {"gcc-x86-64-linux-gnu", "libc6-dev-amd64-cross"},
+         "aarch64": {"gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"}}
+GRUB = {"grub-common", "grub-pc-bin", "xorriso", "mtools"}     # grub-pc-bin is amd64's and i386's alone
+OTHER = {"x86_64": "aarch64", "aarch64": "x86_64"}
+
+
+def check(tmp_path: Path, host: str, installed: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Runs ./setup --check on a machine that claims to be `host`, where dpkg-query says `installed`."""
+    for name, says in {"uname": host, "dpkg-query": installed, "apt-get": ""}.items():
+        script = tmp_path / name
+        script.write_text(f"#!/bin/sh\ncat <<'END'\n{says}\nEND\n")
+        script.chmod(0o755)
+    clean = {k: v for k, v in os.environ.items() if k not in ("ARCH", "BOCHS")}
+    return subprocess.run([ROOT / "setup", "--check"], capture_output=True, text=True, timeout=60, check=False,
+                          env=clean | {"PATH": f"{tmp_path}:{os.environ['PATH']}"} | variables)
+
+
+def missing(tmp_path: Path, host: str, **variables: str) -> set[str]:
+    """What it asks for where nothing is installed."""
+    done = check(tmp_path, host, "", **variables)
+    begin = "setup: missing: "
+    assert done.returncode == 1 and done.stderr.startswith(begin), done.stderr
+    return set(done.stderr.removeprefix(begin).split())
+
+
+@pytest.mark.parametrize("host", sorted(QEMU))
+def test_a_machine_gets_both_emulators_and_the_others_compiler(tmp_path: Path, host: str) -> None:
+    asked = missing(tmp_path, host)
+    assert asked >= {*QEMU.values(), "gcc", "libc6-dev", "gdb", "gdb-multiarch"} | CROSS[OTHER[host]]
+    assert not asked & CROSS[host]
+    assert asked & GRUB == (GRUB if host == "x86_64" else set())
+
+
+@pytest.mark.parametrize("only", sorted(QEMU))
+@pytest.mark.parametrize("host", sorted(QEMU))
+def test_one_architecture_alone_takes_nothing_of_the_other(tmp_path: Path, host: str, only: str) -> None:
+    asked = missing(tmp_path, host, ARCH=only)
+    assert QEMU[only] in asked and QEMU[OTHER[only]] not in asked
+    cross = CROSS["x86_64"] | CROSS["aarch64"] | {"gdb-multiarch"}
+    assert asked & cross == (set() if only == host else CROSS[only] | {"gdb-multiarch"})
+
+
+@pytest.mark.parametrize("host", sorted(QEMU))
+def test_where_all_of_it_is_installed_it_is_ready(tmp_path: Path, host: str) -> None:
+    everything = sorted(missing(tmp_path, host))
+    assert check(tmp_path, host, "\n".join(f"{name} installed" for name in everything[1:])).stderr.split()[-1] \
+        == everything[0]
+    # The compilers that it then looks for are here: Debian names the machine's own like a cross compiler, too.
+    done = check(tmp_path, host, "\n".join(f"{name} installed" for name in everything))
+    assert done.returncode == 0 and done.stdout.startswith("setup: ready for x86_64 aarch64 "), done.stderr
