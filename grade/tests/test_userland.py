@@ -3,12 +3,15 @@ machine starts and ends."""
 
 from __future__ import annotations
 
+import platform
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from grade.image import Image
+from grade.initrd import Archive
 from grade.plugin import Boot, Build
 from grade.qemu import Machine
 
@@ -267,3 +270,54 @@ def test_a_damaged_initramfs_is_named_before_the_panic(boot: Boot, build: Build,
     shown = said(m)
     assert has(shown, message)
     assert has(shown, "panic: no init found.*")
+
+
+# ---- Programs of the toolchain ----------------------------------------------------------------------------
+
+HELLO = r"""
+#include <pthread.h>
+#include <stdio.h>
+#include <sys/auxv.h>
+
+static __thread int mine = 41;
+
+static void *thread(void *arg)
+{
+	mine++;
+	printf("%d in a thread, ", mine);
+	return arg;
+}
+
+int main(void)
+{
+	pthread_t t;
+
+	if (pthread_create(&t, NULL, thread, NULL) == 0 && pthread_join(t, NULL) == 0)
+		printf("%d in main, interpreter: %s\n", mine, getauxval(AT_BASE) ? "yes" : "no");
+	return 0;
+}
+"""
+INTERPRETER = {"x86_64": "/lib64/ld-linux-x86-64.so.2", "aarch64": "/lib/ld-linux-aarch64.so.1"}
+
+
+@pytest.mark.parametrize(("flags", "interpreter"), [
+    ("-static -no-pie", "no"), ("-static-pie -fPIE", "no"), ("-no-pie", "yes"), ("-pie -fPIE", "yes")])
+def test_programs_of_the_toolchain_run_however_they_are_linked(boot: Boot, build: Build, arch: str, tmp_path: Path,
+                                                               flags: str, interpreter: str) -> None:
+    gcc = "gcc" if arch == platform.machine() else f"{arch}-linux-gnu-gcc"
+    hello = tmp_path / "hello"
+    hello.with_suffix(".c").write_text(HELLO)
+    subprocess.run([gcc, *flags.split(), "-pthread", "-o", hello, hello.with_suffix(".c")], check=True, timeout=60)
+    more = Archive()
+    for folder in ("lib", "lib64"):
+        more.directory(folder, 0o755)
+    for path in (INTERPRETER[arch], "/lib/libc.so.6"):
+        found = subprocess.run([gcc, f"-print-file-name={Path(path).name}"], capture_output=True, text=True, timeout=60,
+                               check=True).stdout.strip()
+        more.file(path.removeprefix("/"), Path(found).read_bytes(), 0o755)
+    more.file("bin/hello", hello.read_bytes(), 0o755)
+    both = tmp_path / "initrd"
+    both.write_bytes(build.initrd.read_bytes() + more.pack())
+    shown = said(boot(run="/bin/hello", initrd=both))
+    assert has(shown, f"42 in a thread, 41 in main, interpreter: {interpreter}")
+    assert has(shown, "init: /bin/hello exited with 0")
