@@ -76,7 +76,7 @@ def number_problems(kernel: Kernel) -> list[str]:
 @pytest.mark.parametrize("smp", [1, 4])
 def test_no_two_address_spaces_have_a_number_in_common(boot: Boot, image: Image, spaces: Image, seed: int,
                                                        smp: int) -> None:
-    m = boot(run="/bin/test-spaces 60", smp=smp, paused=True, icount=True, seed=qemu_seed(seed, f"asid-{smp}"),
+    m = boot(run="/bin/test-spaces 120", smp=smp, paused=True, icount=True, seed=qemu_seed(seed, f"asid-{smp}"),
              keep=True)
     placed = image.at(m)
     m.run_until(spaces.sym("main"), timeout=60)
