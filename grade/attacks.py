@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from grade.deadline import Deadline
+from grade.frames import frames
 from grade.gdbstub import GdbClosed, GdbError
 from grade.image import Image
 from grade.qemu import Machine
@@ -266,6 +267,16 @@ def elsewhere(s: Scene, address: int, size: int) -> list[bytes]:
     return out
 
 
+def _file_written(s: Scene) -> bool:
+    """What the attacker's page maps is the page cache's frame, and holds what he wrote."""
+    kernel = s.kernel
+    address = s.pointer("attack_address")
+    m = kernel.walker.translate(kernel.cpu.root_of(s.machine, s.cpu), address)
+    if m is None or s.machine.read_phys(m.pa + address - m.va, 8) != struct.pack("<Q", MAGIC):
+        return False
+    return any(f.number == (m.pa + address - m.va) >> 12 and f.type == "file" for f in frames(kernel))
+
+
 def _registers_taken(s: Scene) -> bool:
     """Another process's secret, which only its registers had, is in the attacker's memory."""
     address, size = s.program.sym("attack_register_secret"), s.program.size("attack_register_secret")
@@ -299,6 +310,9 @@ VERDICTS: dict[str, Callable[[Scene], bool]] = {
     "heap": _mark_changed,
     "heap-double": _secret_taken,
     "usercopy": _secret_taken,
+    "refcount": _secret_taken,
+    "refcount-frame": _secret_taken,
+    "cow": _file_written,
     "usercopy-write": _note_overwritten,
     "kstack-offset": lambda s: s.word("vuln_door") == MAGIC,
     # A model: what was stolen must be the secret itself.

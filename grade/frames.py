@@ -97,6 +97,39 @@ def wrong_references(kernel: Kernel) -> list[Wrong]:
     return out
 
 
+SHARED, PROT_WRITE = 1, 2       # VMA_SHARED of struct vma, PROT_WRITE
+
+
+def _areas(kernel: Kernel) -> dict[int, list[tuple[int, int, int, int]]]:
+    """Root table -> the address space's areas: start, end, permissions, flags."""
+    image, out = kernel.image, {}
+    for vm in kernel.list_of(image.sym("vm_all"), "struct vm", "all"):
+        table, count = (kernel.member(vm, "struct vm", m) for m in ("areas", "count"))
+        areas = [kernel.u64(table + 8 * i) for i in range(count)]
+        out[kernel.u64(vm + image.offsetof("struct vm", "pt.root.v")) & kernel.cpu.address] = [
+            tuple(kernel.member(a, "struct vma", m) for m in ("start", "end", "prot", "flags")) for a in areas]
+    return out
+
+
+def wrongly_writable(kernel: Kernel) -> list[str]:
+    """User pages that may be written and should not: of an area that forbids it, and private ones whose frame is
+    the page cache's or has another reference. Only when every CPU is idle or in user mode must there be none."""
+    areas, spaces, out = _areas(kernel), kernel.own_spaces(), []
+    known = {f.number: f for f in frames(kernel)}
+    for space in spaces:
+        for m in space.between(0, kernel.cpu.user_end):
+            if not m.writable:
+                continue
+            prot, flags = next((a[2:] for a in areas.get(space.root, []) if a[0] <= m.va < a[1]), (0, 0))
+            frame = known.get(m.pa >> 12)
+            where = f"{space.name}: {m.va:#x} is writable, and"
+            if not prot & PROT_WRITE:
+                out.append(f"{where} its area is not")
+            elif not flags & SHARED and (frame is None or frame.type != "anon" or frame.refs != 1):
+                out.append(f"{where} its frame is not its own alone: {frame}")
+    return out
+
+
 def at_rest(kernel: Kernel) -> bool:
     """Whether every CPU of the stopped guest is idle or in user mode."""
     image, machine = kernel.image, kernel.machine

@@ -193,12 +193,14 @@ AARCH64: dict[str, Callable[[ArmException, Image, Image], bool]] = {
 STOPPED_BY = {"x86_64": X86_64, "aarch64": AARCH64}
 # The row that the console names, if it is not the attack's own name; None: there is nothing to report.
 REPORTS: dict[str, str | None] = {"wp-cow": "smap", "wx-data": "wx", "null-object": "null-guard", "leaks": None,
-                                  "fpu": None, "asid": None, "aslr": None, "kstack-offset": None, "kpti": None, "heap-double": "heap",
-                                  "usercopy-write": "usercopy", "seccomp-mask": "seccomp"}
+                                  "fpu": None, "asid": None, "aslr": None, "kstack-offset": None, "kpti": None,
+                                  "heap-double": "heap", "usercopy-write": "usercopy", "seccomp-mask": "seccomp",
+                                  "refcount-frame": "refcount", "cow": None}
 # How those end that are stopped in user mode, as the shell tells it; where the kernel was stopped, the
 # process is killed.
 KILLED = 128 + 9
-GOES_ON = {"format": 0, "leaks": 0, "kstack-offset": 1, "fpu": 1, "asid": 1}     # it is told nothing, and ends by itself
+# They are told nothing, or get nothing, and end by themselves.
+GOES_ON = {"format": 0, "leaks": 0, "kstack-offset": 1, "fpu": 1, "asid": 1, "cow": 1, "refcount": 1, "refcount-frame": 1}
 SIGSYS = {"seccomp": 128 + 31, "seccomp-mask": 128 + 31}
 STATUS = {"x86_64": {"nx": 128 + 11, "umip": 128 + 11, "aslr": 128 + 11, "kpti": 128 + 11, **GOES_ON, **SIGSYS},
           "aarch64": {"nx": 128 + 11, "umip": 128 + 4, "aslr": 128 + 11, "kpti": 128 + 11, **GOES_ON, **SIGSYS}}

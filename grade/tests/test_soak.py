@@ -26,7 +26,7 @@ NMI = pytest.mark.arch("x86_64")    # on aarch64 the kernel has no interrupts th
 
 KernelOf = Callable[[Machine], Kernel]
 PROMPT = r"[#$] (?:\x1b\[6n)?\Z"
-TROUBLE = re.compile(r"(?i)oops|panic|assert|not ok|BUG:|register|backtrace")
+TROUBLE = re.compile(r"(?i)oops|panic|assert|not ok|BUG:|register|backtrace|refcount")
 STACK = 32768
 SLACK = 128     # frames: what the heap's lists and empty slabs keep on each CPU, a shell that has grown
 
@@ -108,6 +108,15 @@ def test_memory_comes_back_after_500_forks_and_execs(boot: Boot, kernel_of: Kern
 @pytest.mark.timeout(900)
 def test_memory_comes_back_after_10000_forks_and_execs(boot: Boot, kernel_of: KernelOf) -> None:
     fork_and_exec(boot, kernel_of, 500, 10000, 600)
+
+
+@soak
+@pytest.mark.timeout(1200)
+def test_memory_comes_back_after_100000_forks(boot: Boot, kernel_of: KernelOf) -> None:
+    m = shell(boot, smp=4)
+    run(m, "test-forkexec -f 500", "^forkexec: 500 ", 60)
+    comes_back(m, kernel_of, lambda: run(m, "test-forkexec -f 100000", "^forkexec: 100000 ", 900))
+    healthy(m)
 
 
 @soak

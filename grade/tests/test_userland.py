@@ -19,8 +19,8 @@ PROMPT = r"[#$] (?:\x1b\[6n)?\Z"
 # Host seconds for what takes about one on an idle host, and for what takes twenty.
 SOON, LONG = 90, 600
 # They load the kernel, and others judge what becomes of it.
-LOADS = {"confined", "disarm", "exempt", "outputs", "forkbomb", "forkexec", "fuzz", "hammer", "hold", "load", "memhog",
-         "spaces", "turns"}
+LOADS = {"confined", "cow", "disarm", "exempt", "outputs", "forkbomb", "forkexec", "fuzz", "hammer", "hold", "load",
+         "memhog", "refs", "spaces", "turns"}
 ERASE, KILL_LINE, WORD_ERASE, LITERAL = "\x7f", "\x15", "\x17", "\x16"
 CTRL_C, CTRL_D, CTRL_Z, ESCAPE = "\x03", "\x04", "\x1a", "\x1b"
 

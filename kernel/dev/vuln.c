@@ -170,7 +170,8 @@ static long
 other_call(unsigned cmd, uaddr_t arg)
 {
 	static long (*const families[])(unsigned, uaddr_t) = {vuln_address_ioctl, vuln_stack_ioctl,
-							      vuln_heap_ioctl, vuln_meltdown_ioctl};
+							      vuln_heap_ioctl, vuln_meltdown_ioctl,
+							      vuln_pin_ioctl};
 	long result = -ENOTTY;
 
 	for (unsigned i = 0; i < ARRAY_LEN(families) && result == -ENOTTY; i++)

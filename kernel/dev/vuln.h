@@ -103,6 +103,16 @@ struct vuln_note {
 #define VULN_NOTE_READ	 VULN_IOC(143, struct vuln_note)
 #define VULN_NOTE_WRITE	 VULN_IOC(144, struct vuln_note)
 #define VULN_NOTE_FREE	 VULN_IOC(145, struct vuln_note)
+/* Its holders: a note is freed when the last one drops it.  size: how many hold it from now on. */
+#define VULN_NOTE_HOLD	 VULN_IOC(146, struct vuln_note)
+#define VULN_NOTE_DROP	 VULN_IOC(147, struct vuln_note)
+
+#define VULN_HOLDERS 64 /* at most */
+
+/* vuln_pin.c: a page of the caller's memory, kept for a device.  value: how many times. */
+#define VULN_PIN	VULN_IOC(48, struct vuln_word)
+#define VULN_UNPIN	VULN_IOC(49, struct vuln_word)
+#define VULN_PIN_SECRET VULN_IOC(50, struct vuln_word) /* a page of somebody else's */
 
 /*
  * vuln_meltdown.c: not a bug but a processor's flaw, played by software.  address 0: says where the secret

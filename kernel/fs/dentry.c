@@ -120,13 +120,10 @@ dentry_put(struct dentry *d)
 {
 	while (d) {
 		struct dentry *parent;
-		uint32_t n = READ_ONCE(d->refs.n);
 
 		/* Only under the lock may a dentry die: a walk finds it there without a reference. */
-		while (n > 1)
-			if (__atomic_compare_exchange_n(&d->refs.n, &n, n - 1, false,
-							__ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
-				return;
+		if (refcount_put_unless_last(&d->refs))
+			return;
 		spin_lock(&vfs_lock);
 		if (!refcount_put(&d->refs)) {
 			spin_unlock(&vfs_lock);

@@ -330,7 +330,7 @@ mount_unmount(const struct path *at, bool lazily)
 	spin_lock(&vfs_lock);
 	if (at->dentry != m->root || !m->parent)
 		err = -EINVAL;
-	else if (!lazily && (has_children(m) || READ_ONCE(m->refs.n) > 2)) /* its place's, at's */
+	else if (!lazily && (has_children(m) || refcount_read(&m->refs) > 2)) /* its place's, at's */
 		err = -EBUSY;
 	while (!err) {
 		/* The youngest below m first, m last. */

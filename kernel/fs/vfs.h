@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include "kernel/harden/refcount.h"
 #include "kernel/lib/list.h"
 #include "kernel/lib/spinlock.h"
 #include "kernel/proc/process.h"
@@ -412,7 +413,7 @@ fd_use_any(int fd, unsigned refused)
 	struct files *fs = p->files;
 	struct file *f;
 
-	if (unlikely(p->nthreads != 1 || READ_ONCE(fs->refs.n) != 1))
+	if (unlikely(p->nthreads != 1 || refcount_read(&fs->refs) != 1))
 		return fd_use_shared(fd, refused);
 	if (unlikely((unsigned)fd >= fs->capacity))
 		return (struct fd_use){NULL, false};

@@ -33,6 +33,8 @@
 	ROW(FORMAT, format)                                                                        \
 	ROW(HEAP, heap)                                                                            \
 	ROW(USERCOPY, usercopy)                                                                    \
+	ROW(REFCOUNT, refcount)                                                                    \
+	ROW(COW, cow)                                                                              \
 	ROW(KSTACK_OFFSET, kstack_offset)                                                          \
 	ROW(LEAKS, leaks)
 

@@ -20,6 +20,7 @@
 #include "arch/arch.h"
 #include "kernel/errno.h"
 #include "kernel/harden/bpf.h"
+#include "kernel/harden/refcount.h"
 #include "kernel/harden/rows.h"
 #include "kernel/lib/print.h"
 #include "kernel/lib/string.h"

@@ -1,5 +1,5 @@
 /*
- * Spin locks and reference counters.
+ * Spin locks.
  *
  * The kernel is not preempted while it runs in kernel mode; only interrupts come in between.  A lock
  * that an interrupt handler takes is taken with spin_lock_irq everywhere else.  Never sleep with a
@@ -68,35 +68,4 @@ spin_unlock_irq(struct spinlock *l, irqstate_t s)
 {
 	spin_unlock(l);
 	arch_irq_restore(s);
-}
-
-/* A reference counter.  get on a dead object and put below zero are the kernel's own mistakes. */
-struct refcount {
-	uint32_t n;
-};
-
-#define REFCOUNT_INIT {1}
-
-static inline void
-refcount_init(struct refcount *r)
-{
-	r->n = 1;
-}
-
-static inline void
-refcount_get(struct refcount *r)
-{
-	uint32_t old = __atomic_fetch_add(&r->n, 1, __ATOMIC_RELAXED);
-
-	assert(old != 0 && old < UINT32_MAX / 2);
-}
-
-/* True if the caller dropped the last reference and now owns the object alone. */
-static inline must_use bool
-refcount_put(struct refcount *r)
-{
-	uint32_t old = __atomic_fetch_sub(&r->n, 1, __ATOMIC_ACQ_REL);
-
-	assert(old != 0 && old < UINT32_MAX / 2);
-	return old == 1;
 }

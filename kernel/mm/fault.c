@@ -3,6 +3,7 @@
  */
 #include "kernel/errno.h"
 #include "kernel/fs/vfs.h"
+#include "kernel/harden/cow.h"
 #include "kernel/lib/string.h"
 #include "kernel/mm/area.h"
 #include "kernel/proc/process.h"
@@ -148,12 +149,8 @@ write_protected(struct vm *vm, struct vma *a, uint64_t va, pte_t old)
 {
 	struct page *p = page_of(pte_paddr(old));
 
-	/*
-	 * The last mapping of a private frame takes it over.  refs cannot grow meanwhile: a new
-	 * reference is made from a mapping, and this one is guarded by vm->lock.
-	 */
-	if ((a->flags & VMA_SHARED) ||
-	    (p->type == PAGE_ANON && __atomic_load_n(&p->refs, __ATOMIC_ACQUIRE) == 1)) {
+	/* The last mapping of a private frame takes it over. */
+	if ((a->flags & VMA_SHARED) || cow_sole(p)) {
 		/* Cannot fail: the leaf is there. */
 		(void)!arch_pt_map(&vm->pt, va, pte_with_prot(old, a->prot | PROT_USER));
 		arch_tlb_flush_local(va);

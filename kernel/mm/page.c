@@ -132,7 +132,7 @@ page_alloc_early(size_t frames)
 static void
 buddy_insert(struct page *p, unsigned order)
 {
-	p->refs = 0;
+	p->refs.n = 0;
 	p->type = PAGE_FREE;
 	p->order = (uint8_t)order;
 	p->flags = FLAG_IN_BUDDY;
@@ -283,7 +283,7 @@ page_alloc(enum page_type type, struct page **out)
 	if (unlikely(c->n == 0) && !cache_refill(c, type))
 		return -ENOMEM;
 	p = c->frames[--c->n];
-	p->refs = 1;
+	refcount_init(&p->refs);
 	p->type = (uint8_t)type;
 	c->in_use[type]++;
 	*out = p;
@@ -315,7 +315,7 @@ page_alloc_order(unsigned order, enum page_type type, struct page **out)
 	spin_unlock_irq(&buddy_lock, s);
 	if (p == NULL)
 		return -ENOMEM;
-	p->refs = 1;
+	refcount_init(&p->refs);
 	p->type = (uint8_t)type;
 	caches[arch_cpu_number()].in_use[type] += 1l << order;
 	*out = p;
@@ -349,18 +349,13 @@ page_free(struct page *p)
 void
 page_get(struct page *p)
 {
-	uint32_t old = __atomic_fetch_add(&p->refs, 1, __ATOMIC_RELAXED);
-
-	assert(old != 0 && old < UINT32_MAX / 2);
+	refcount_get(&p->refs);
 }
 
 void
 page_put(struct page *p)
 {
-	uint32_t old = __atomic_fetch_sub(&p->refs, 1, __ATOMIC_ACQ_REL);
-
-	assert(old != 0 && old < UINT32_MAX / 2);
-	if (old == 1)
+	if (refcount_put(&p->refs))
 		page_free(p);
 }
 

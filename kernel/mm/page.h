@@ -5,6 +5,7 @@
 
 #include "arch/arch.h"
 #include "kernel/errno.h"
+#include "kernel/harden/refcount.h"
 #include "kernel/lib/list.h"
 #include "kernel/types.h"
 
@@ -22,7 +23,7 @@ enum page_type {
 };
 
 struct page {
-	uint32_t refs;	  /* atomic; mappings plus named kernel references; 0: free */
+	struct refcount refs; /* mappings plus named kernel references; 0: free */
 	uint8_t type;	  /* enum page_type; owner of the frame */
 	uint8_t order;	  /* of the block that starts here */
 	uint16_t flags;	  /* owner of the frame */

@@ -3,6 +3,7 @@
  */
 #include "kernel/errno.h"
 #include "kernel/fs/vfs.h"
+#include "kernel/harden/cow.h"
 #include "kernel/mm/area.h"
 #include "kernel/mm/mman.h"
 #include "kernel/proc/process.h"
@@ -15,17 +16,13 @@ struct protect {
 	bool changed;
 };
 
-/* A page of a private area that is not its own alone stays read-only: a write must fault. */
 static pte_t
 protect_pte(void *arg, unused uint64_t va, pte_t old)
 {
 	struct protect *p = arg;
 	unsigned prot = p->prot | PROT_USER;
-	pte_t e;
+	pte_t e = pte_with_prot(old, p->private ? cow_protect(old, prot) : prot);
 
-	if (p->private && (prot & PROT_WRITE) && !(pte_prot(old) & PROT_WRITE))
-		prot = (prot & ~PROT_WRITE) | PROT_READ;
-	e = pte_with_prot(old, prot);
 	if (!pte_equal(e, old))
 		p->changed = true;
 	return e;

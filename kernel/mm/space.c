@@ -3,6 +3,7 @@
  */
 #include "kernel/errno.h"
 #include "kernel/fs/vfs.h"
+#include "kernel/harden/cow.h"
 #include "kernel/lib/string.h"
 #include "kernel/mm/area.h"
 #include "kernel/mm/heap.h"
@@ -119,13 +120,9 @@ vm_next(struct vm *vm)
 	spin_lock(&vm_all_lock);
 	for (l = vm ? vm->all.next : vm_all.next; l != &vm_all; l = l->next) {
 		struct vm *candidate = list_entry(l, struct vm, all);
-		uint32_t n = READ_ONCE(candidate->refs.n);
 
 		/* One whose last reference is gone is being taken apart. */
-		while (n != 0 && !__atomic_compare_exchange_n(&candidate->refs.n, &n, n + 1, true,
-							      __ATOMIC_RELAXED, __ATOMIC_RELAXED))
-			;
-		if (n != 0) {
+		if (refcount_get_unless_dead(&candidate->refs)) {
 			next = candidate;
 			break;
 		}
@@ -190,7 +187,7 @@ page_to_copy(struct vm *parent)
 {
 	struct process *p = current->process;
 
-	if (p->vm != parent || READ_ONCE(p->live) != 1 || READ_ONCE(parent->refs.n) != 1)
+	if (p->vm != parent || READ_ONCE(p->live) != 1 || refcount_read(&parent->refs) != 1)
 		return 0;
 	return ALIGN_DOWN(tf_sp(arch_user_frame(current)), PAGE_SIZE);
 }
@@ -218,23 +215,21 @@ copy_pte(void *arg, uint64_t va, pte_t old)
 {
 	struct copy *c = arg;
 	struct page *p = page_of(pte_paddr(old));
-	unsigned prot = pte_prot(old);
-	pte_t e = old;
+	pte_t e;
 
 	/* The child finds what is in the page cache by itself. */
 	if (p->type != PAGE_ANON || c->err)
 		return old;
 	if (va == c->eager && copy_page(c, va, p, old))
 		return old;
-	if (prot & PROT_WRITE)
-		e = pte_with_prot(old, prot & ~PROT_WRITE);
+	e = cow_share(p, old);
 	c->err = arch_pt_map(&c->child->pt, va, e);
-	if (c->err)
+	if (c->err) {
+		page_put(p);
 		return old;
-	page_get(p);
+	}
 	rss_add(c->child, p);
-	if (prot & PROT_WRITE)
-		c->protected = true;
+	c->protected |= !pte_equal(e, old);
 	return e;
 }
 
@@ -359,7 +354,7 @@ count_pte(void *arg, unused uint64_t va, pte_t old)
 	struct page *p = page_of(pte_paddr(old));
 
 	c->rss++;
-	c->own += p->type == PAGE_ANON && READ_ONCE(p->refs) == 1;
+	c->own += p->type == PAGE_ANON && refcount_read(&p->refs) == 1;
 	return old;
 }
 

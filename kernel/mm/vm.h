@@ -4,6 +4,7 @@
 #pragma once
 
 #include "arch/arch.h"
+#include "kernel/harden/refcount.h"
 #include "kernel/lib/list.h"
 #include "kernel/lib/spinlock.h"
 #include "kernel/proc/wait.h"

@@ -192,7 +192,7 @@ compute_cred(struct exec_state *e)
 	*c = p->cred;
 	/* Who shares the working directory could move it under a privileged program. */
 	if (!p->no_new_privs && !(READ_ONCE(e->file->path.mount->flags) & MNT_NOSUID) &&
-	    (READ_ONCE(p->fs->refs.n) == 1 || capable())) {
+	    (refcount_read(&p->fs->refs) == 1 || capable())) {
 		if (mode & S_ISUID)
 			c->euid = inode->uid;
 		/* Without group execution the bit once meant mandatory locking. */
@@ -279,7 +279,7 @@ leave_vm(struct process *p, struct thread *t)
 	if (!old)
 		return;
 	futex_exit_robust(t);
-	if (t->clear_child_tid.v && READ_ONCE(old->refs.n) > 1) {
+	if (t->clear_child_tid.v && refcount_read(&old->refs) > 1) {
 		int32_t zero = 0;
 
 		(void)!put_user(t->clear_child_tid, &zero);
@@ -364,13 +364,13 @@ commit(struct exec_state *e)
 static int
 prepare_unshare(struct exec_state *e, struct process *p)
 {
-	if (READ_ONCE(p->files->refs.n) > 1) {
+	if (refcount_read(&p->files->refs) > 1) {
 		int err = files_fork(p->files, &e->files);
 
 		if (err)
 			return err;
 	}
-	if (READ_ONCE(p->sighand->refs.n) > 1)
+	if (refcount_read(&p->sighand->refs) > 1)
 		return sighand_create(p->sighand, &e->sighand);
 	return 0;
 }

@@ -346,7 +346,7 @@ thread_exit(int status)
 		futex_exit_robust(t);
 		/* Nobody looks at the word if nobody else has the address space. */
 		if (t->clear_child_tid.v && (READ_ONCE(p->live) > 1 ||
-					     READ_ONCE(p->vm->refs.n) > 1)) {
+					     refcount_read(&p->vm->refs) > 1)) {
 			int32_t zero = 0;
 
 			(void)!put_user(t->clear_child_tid, &zero);

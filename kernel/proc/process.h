@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include "kernel/harden/refcount.h"
 #include "kernel/lib/list.h"
 #include "kernel/lib/spinlock.h"
 #include "kernel/proc/thread.h"

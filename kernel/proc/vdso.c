@@ -69,7 +69,7 @@ vdso_init(void)
 	for (uint64_t i = 0; i <= (uint64_t)(__vdso_end - __vdso_start) / PAGE_SIZE; i++) {
 		p = image_page(i ? __vdso_start + (i - 1) * PAGE_SIZE : (const char *)&vdso_page);
 		p->type = PAGE_FILE;
-		p->refs = 1;
+		refcount_init(&p->refs);
 	}
 }
 

@@ -74,7 +74,7 @@ sys_close_range(struct trapframe *tf)
 	if ((flags & ~(CLOSE_RANGE_UNSHARE | CLOSE_RANGE_CLOEXEC)) || first > last)
 		return -EINVAL;
 	/* Threads of one process share their table for good here. */
-	if ((flags & CLOSE_RANGE_UNSHARE) && (p->nthreads > 1 || p->files->refs.n > 1))
+	if ((flags & CLOSE_RANGE_UNSHARE) && (p->nthreads > 1 || refcount_read(&p->files->refs) > 1))
 		return -EINVAL;
 	fd_close_range(first, last, flags & CLOSE_RANGE_CLOEXEC);
 	return 0;

@@ -21,7 +21,7 @@ file_move(struct file *f, struct uio *u, uint64_t *pos, bool write)
 	ssize_t (*op)(struct file *, struct uio *, uint64_t *) = write ? f->ops->write
 								       : f->ops->read;
 	/* A position that only this thread can reach needs no lock. */
-	bool lock = !pos && !(f->mode & FILE_STREAM) && unlikely(READ_ONCE(f->refs.n) != 1);
+	bool lock = !pos && !(f->mode & FILE_STREAM) && unlikely(refcount_read(&f->refs) != 1);
 	uint64_t *at = pos ? pos : &f->pos;
 	ssize_t n;
 

@@ -1,6 +1,6 @@
 /*
- * test-forkexec N: forks and executes itself N times, and prints the memory in use before and
- * after, in KiB:
+ * test-forkexec [-f] N: forks and executes itself (-f: forks alone) N times, and prints the memory in use
+ * before and after, in KiB:
  * `forkexec: N before=A after=B`. A few rounds go first, so that what is allocated once is there.
  */
 #include "user/test/test.h"
@@ -15,6 +15,8 @@ used(void)
 	return (si.totalram - si.freeram) * si.mem_unit / 1024;
 }
 
+static bool forks_alone;
+
 static int
 rounds(long n)
 {
@@ -23,6 +25,8 @@ rounds(long n)
 	for (long i = 0; i < n; i++) {
 		pid_t p = fork();
 
+		if (p == 0 && forks_alone)
+			_exit(7);
 		if (p == 0) {
 			execv("/proc/self/exe", argv);
 			_exit(126);
@@ -36,11 +40,13 @@ rounds(long n)
 int
 main(int argc, char **argv)
 {
-	long n = argc > 1 ? atol(argv[1]) : 100;
 	unsigned long before;
+	long n;
 
 	if (argc > 1 && strcmp(argv[1], "--child") == 0)
 		return 7;
+	forks_alone = argc > 2 && strcmp(argv[1], "-f") == 0;
+	n = argc > 1 ? atol(argv[argc - 1]) : 100;
 	if (rounds(20) < 0) {
 		printf("not ok forkexec: warm-up\n");
 		return 1;

@@ -1,0 +1,87 @@
+/*
+ * test-refs CPU ROUNDS: a file, its name and a page of memory get a reference more and lose it again, step by
+ * step, on one CPU. Whoever watches sets the counters in between.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* The file's descriptor and the page. */
+volatile int refs_fd;
+char *volatile refs_page;
+
+__attribute__((noinline)) void refs_step(void);
+
+void
+refs_step(void)
+{
+	__asm__ volatile("");
+}
+
+static void
+must(int ok)
+{
+	if (!ok)
+		_exit(1);
+}
+
+/* The steps: open; one reference of the file more, and less; one of its name more, and less; closed. */
+static void
+file_steps(void)
+{
+	int more;
+
+	refs_fd = open("/tmp/refs", O_RDWR | O_CREAT, 0600);
+	must(refs_fd >= 0);
+	refs_step();
+	must((more = dup(refs_fd)) >= 0);
+	refs_step();
+	must(close(more) == 0);
+	refs_step();
+	must((more = open("/tmp/refs", O_RDONLY)) >= 0);
+	refs_step();
+	must(close(more) == 0);
+	refs_step();
+	must(close(refs_fd) == 0);
+	refs_step();
+}
+
+/* There; a child had it, too, and is gone; unmapped. */
+static void
+page_steps(void)
+{
+	pid_t child;
+
+	refs_page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	must(refs_page != MAP_FAILED);
+	*refs_page = 1;
+	refs_step();
+	child = fork();
+	must(child >= 0);
+	if (child == 0)
+		_exit(0);
+	must(waitpid(child, NULL, 0) == child);
+	refs_step();
+	must(munmap(refs_page, 4096) == 0);
+	refs_step();
+}
+
+int
+main(int argc, char **argv)
+{
+	long rounds = argc > 2 ? atol(argv[2]) : 1;
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(argc > 1 ? atoi(argv[1]) : 0, &set);
+	must(sched_setaffinity(0, sizeof(set), &set) == 0);
+	for (long i = 0; i < rounds; i++) {
+		file_steps();
+		page_steps();
+	}
+	return 0;
+}
