@@ -3,6 +3,7 @@
  * stays shared.
  */
 #include "user/test/test.h"
+#include <pthread.h>
 
 static char data[3 * PAGE] __attribute__((aligned(4096))) = { 'd' };
 static char bss[3 * PAGE] __attribute__((aligned(4096)));
@@ -244,6 +245,111 @@ read_only_again_after_copy(void)
 	m[0] = 'z';
 }
 
+/* Private memory, a private page of a file that was written before, and a file that may only be read. */
+struct kinds {
+	char *memory, *copy, *file;
+};
+
+static struct kinds
+read_only_kinds(void)
+{
+	int fd = ok(open("r", O_RDWR | O_CREAT, 0600));
+	struct kinds k;
+
+	ok(ftruncate(fd, PAGE));
+	close(fd);
+	fd = ok(open("r", O_RDONLY));
+	k.memory = t_map(PAGE, PROT_READ | PROT_WRITE);
+	k.copy = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+	k.file = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, 0);
+	check(k.copy != MAP_FAILED && k.file != MAP_FAILED);
+	k.memory[0] = k.copy[0] = 'k';
+	check_eq(k.file[0], 0);
+	ok(mprotect(k.memory, PAGE, PROT_READ));
+	ok(mprotect(k.copy, PAGE, PROT_READ));
+	check_eq(mprotect(k.file, PAGE, PROT_READ | PROT_WRITE), -1);
+	return k;
+}
+
+static void
+no_kind_can_be_written(struct kinds k)
+{
+	must_fault(t_poke(k.memory, 1), SIGSEGV, SEGV_ACCERR, k.memory);
+	must_fault(t_poke(k.copy, 1), SIGSEGV, SEGV_ACCERR, k.copy);
+	must_fault(t_poke(k.file, 1), SIGSEGV, SEGV_ACCERR, k.file);
+	check(k.memory[0] == 'k' && k.copy[0] == 'k' && k.file[0] == 0);
+}
+
+static void
+read_only_stays_read_only_in_parent_and_children(void)
+{
+	struct kinds k = read_only_kinds();
+
+	for (int i = 0; i < 3; i++) {
+		pid_t p = t_fork();
+
+		if (p == 0) {
+			no_kind_can_be_written(k);
+			/* The last one gets the permission, and writes for itself alone. */
+			if (i == 2) {
+				ok(mprotect(k.memory, PAGE, PROT_READ | PROT_WRITE));
+				ok(mprotect(k.copy, PAGE, PROT_READ | PROT_WRITE));
+				k.memory[0] = k.copy[0] = 'c';
+				check_eq(k.file[0], 0);
+			}
+			_exit(0);
+		}
+		no_kind_can_be_written(k);
+		exits(p, 0);
+		no_kind_can_be_written(k);
+	}
+}
+
+static void *
+fork_in_a_thread(void *arg)
+{
+	struct kinds *k = arg;
+	pid_t p = t_fork();
+
+	if (p == 0) {
+		no_kind_can_be_written(*k);
+		_exit(0);
+	}
+	exits(p, 0);
+	no_kind_can_be_written(*k);
+	return NULL;
+}
+
+static void
+read_only_stays_read_only_in_threads_that_fork(void)
+{
+	struct kinds k = read_only_kinds();
+	pthread_t t;
+
+	for (int i = 0; i < 3; i++) {
+		zero(pthread_create(&t, NULL, fork_in_a_thread, &k));
+		zero(pthread_join(t, NULL));
+	}
+	no_kind_can_be_written(k);
+}
+
+static void
+a_page_that_was_read_and_made_writable_is_not_the_files(void)
+{
+	int fd = ok(open("f", O_RDWR | O_CREAT, 0600));
+	char c;
+
+	ok(ftruncate(fd, PAGE));
+	char *private = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, fd, 0);
+	check(private != MAP_FAILED);
+	check_eq(t_peek(private), 0);
+	ok(mprotect(private, PAGE, PROT_READ | PROT_WRITE));
+	private[0] = 'p';
+	check_eq(pread(fd, &c, 1, 0), 1);
+	check_eq(c, 0);
+	check_eq(private[0], 'p');
+}
+
 static void
 fork_many_times_in_a_row(void)
 {
@@ -292,6 +398,9 @@ static const struct test tests[] = {
 	TEST(kernel_writes_copy_too),
 	TEST(protections_are_inherited_and_separate),
 	TEST(read_only_again_after_copy),
+	TEST(read_only_stays_read_only_in_parent_and_children),
+	TEST(read_only_stays_read_only_in_threads_that_fork),
+	TEST(a_page_that_was_read_and_made_writable_is_not_the_files),
 	TEST(fork_many_times_in_a_row),
 	TEST(dontfork_and_wipeonfork),
 	{ NULL, NULL },
