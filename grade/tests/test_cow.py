@@ -53,23 +53,23 @@ def quiet_moments(boot: Boot, image: Image, cow: Image, seed: int, smp: int) -> 
 @pytest.mark.parametrize("smp", [1, 2])
 def test_no_private_page_is_writable_while_another_has_its_frame(boot: Boot, image: Image, cow: Image, seed: int,
                                                                  smp: int) -> None:
-    wrong = [f"{moment}: {w}" for moment, kernel in quiet_moments(boot, image, cow, seed, smp)
-             for w in wrongly_writable(kernel)]
-    assert not wrong, "\n".join(wrong[:20])
+    for moment, kernel in quiet_moments(boot, image, cow, seed, smp):
+        wrong = wrongly_writable(kernel)
+        assert not wrong, "\n".join([moment, *wrong[:20]])
 
 
 @pytest.mark.parametrize("smp", [1, 2])
 def test_references_of_frames_are_their_mappings_over_a_whole_run(boot: Boot, image: Image, cow: Image, seed: int,
                                                                   smp: int) -> None:
-    wrong = [f"{moment}: {w}" for moment, kernel in quiet_moments(boot, image, cow, seed + 1, smp)
-             for w in wrong_references(kernel)]
-    assert not wrong, "\n".join(wrong[:20])
+    for moment, kernel in quiet_moments(boot, image, cow, seed + 1, smp):
+        wrong = wrong_references(kernel)
+        assert not wrong, "\n".join([moment, *map(str, wrong[:20])])
 
 
 def file_in_memory(m: Machine, kernel: Kernel, cow: Image, cpu: int) -> bytes:
     """The page cache's frames of the workload's file, where its shared mapping leads."""
     root = kernel.cpu.root_of(m, cpu)
-    (at,) = (int.from_bytes(m.gdb.read(cow.sym("cow_file"), 8, cpu), "little"),)
+    at = int.from_bytes(m.gdb.read(cow.sym("cow_file"), 8, cpu), "little")
     out = b""
     for va in range(at, at + PAGES * 4096, 4096):
         page = kernel.walker.translate(root, va)
