@@ -130,6 +130,21 @@ child(unsigned char *memory, unsigned char *file, unsigned char c, long how)
 	_exit(failed);
 }
 
+static int source; /* a file of another content, which nobody else maps */
+
+/* The page cache's frame has one mapping, which is private and writes. */
+static void
+alone(void)
+{
+	unsigned char *file = map(MAP_PRIVATE, PROT_READ | PROT_WRITE, source);
+
+	expect(filled(file, 5));
+	cow_look();
+	fill(file, 6);
+	cow_look();
+	must(munmap(file, PAGES * PAGE) == 0);
+}
+
 static void
 work(int fd, long how)
 {
@@ -138,6 +153,7 @@ work(int fd, long how)
 	unsigned char *file = map(MAP_PRIVATE, PROT_READ | PROT_WRITE, fd);
 	pid_t p;
 
+	alone();
 	/* A page that was read is the page cache's; it may be written then. */
 	expect(filled(read_first, FILL));
 	cow_look();
@@ -168,7 +184,6 @@ work(int fd, long how)
 /* ---- The race ---- */
 
 static unsigned char *raced;
-static int source; /* a file of another content */
 static atomic_long left;
 
 static void *
@@ -191,13 +206,8 @@ static void
 race(int fd, long rounds)
 {
 	pthread_t t[2];
-	unsigned char *own = malloc(PAGES * PAGE);
 
 	raced = map(MAP_PRIVATE, PROT_READ | PROT_WRITE, fd);
-	source = open("/tmp/cow-source", O_RDWR | O_CREAT, 0600);
-	must(source >= 0 && own != NULL);
-	memset(own, 5, PAGES * PAGE);
-	must(write(source, own, PAGES * PAGE) == PAGES * PAGE);
 	atomic_store(&left, rounds);
 	must(pthread_create(&t[0], NULL, kernel_writes, NULL) == 0);
 	must(pthread_create(&t[1], NULL, user_writes, NULL) == 0);
@@ -211,19 +221,31 @@ race(int fd, long rounds)
 	expect(filled(cow_file, FILL));
 }
 
+/* A file with these contents, open for reading alone. */
+static int
+file_of(const char *name, const unsigned char *contents)
+{
+	int fd = open(name, O_RDWR | O_CREAT, 0600);
+
+	must(fd >= 0 && write(fd, contents, PAGES * PAGE) == PAGES * PAGE);
+	close(fd);
+	fd = open(name, O_RDONLY);
+	must(fd >= 0);
+	return fd;
+}
+
 int
 main(int argc, char **argv)
 {
 	unsigned char *page = malloc(PAGES * PAGE);
 	long rounds = argc > 1 ? atol(argv[argc - 1]) : 16;
-	int fd = open("/tmp/cow", O_RDWR | O_CREAT, 0600);
+	int fd;
 
-	must(fd >= 0 && page != NULL);
+	must(page != NULL);
 	memset(page, FILL, PAGES * PAGE);
-	must(write(fd, page, PAGES * PAGE) == PAGES * PAGE);
-	close(fd);
-	fd = open("/tmp/cow", O_RDONLY);
-	must(fd >= 0);
+	fd = file_of("/tmp/cow", page);
+	memset(page, 5, PAGES * PAGE);
+	source = file_of("/tmp/cow-source", page);
 	cow_file = map(MAP_SHARED, PROT_READ, fd);
 	expect(filled(cow_file, FILL));
 	if (argc > 2 && strcmp(argv[1], "race") == 0)
