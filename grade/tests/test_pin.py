@@ -85,8 +85,9 @@ def look(boot: Boot, image: Image, registers: list[Register], seed: int, smp: in
     m = boot(run=f"/bin/test-disarm {ROUNDS}", smp=smp, paused=True, icount=True, seed=seed & 0xFFFFFFFF, keep=True)
     image = image.at(m)
     m.run_until(image.sym("process_start_init"), timeout=60)
-    events = [Event("an attack's end", image.sym("oops"), ROUNDS * smp),
-              Event("an attack's call", image.sym("vuln_ioctl"), ROUNDS * smp),
+    # Two CPUs that arrive together count as one.
+    events = [Event("an attack's end", image.sym("oops"), ROUNDS),
+              Event("an attack's call", image.sym("vuln_ioctl"), ROUNDS),
               Event("a system call", image.sym("syscall_dispatch"), 50 * smp),
               Event("a switch", image.sym("schedule"), 20 * smp)]
     return [f"{moment}: {w}" for moment, _ in visit(m, draw(seed, f"pin-{smp}", events, MOMENTS), 240)
