@@ -30,7 +30,8 @@ struct cpu;
  *   struct arch_pt       an address space's translation tables; member root, a paddr_t
  *   pte_t                one leaf entry, a structure
  *   irqstate_t           interrupt mask as saved
- *   struct cpu           per-CPU data, with members thread and number; array cpus[MAX_CPUS]
+ *   struct cpu           per-CPU data, with members thread, number and table_windows (how many windows on
+ *                        the page tables are open: row ro-pgtable); array cpus[MAX_CPUS]
  */
 #include "machine.h"
 
@@ -183,20 +184,51 @@ void arch_print_registers(void);
  */
 extern struct arch_pt kernel_pt;
 
+/*
+ * Tables come from kernel/harden/ro_pgtable.c and are written in windows: interrupts off, nothing else done
+ * meanwhile.  A call opens few, so what belongs together is changed by one call.  None may be made from
+ * interrupts; those that return -ENOMEM may wait for other CPUs.
+ */
+
+/* What one window changes at most. */
+#define PT_BATCH 32
+
+struct pt_leaf {
+	uint64_t va;
+	pte_t pte;
+};
+
 /* An empty user half and the shared kernel half.  0 or -ENOMEM. */
 must_use int arch_pt_create(struct arch_pt *pt);
 /* Frees the table pages.  No user leaf may be left, and no CPU may have pt active. */
 void arch_pt_destroy(struct arch_pt *pt);
 /* Sets the leaf for va; allocates intermediate tables.  No TLB flush.  0 or -ENOMEM. */
 must_use int arch_pt_map(struct arch_pt *pt, uint64_t va, pte_t pte);
+/* The same for n <= PT_BATCH of them, where none is yet.  0, or -ENOMEM: none was set. */
+must_use int arch_pt_map_all(struct arch_pt *pt, const struct pt_leaf *leaves, unsigned n);
 /* The leaf for va; pte_none() if there is none. */
 pte_t arch_pt_get(struct arch_pt *pt, uint64_t va);
 /*
- * Calls fn for each present leaf in [start, end) and stores what it returns (a different value only).
- * The caller flushes.  fn must not change pt.
+ * Calls fn for present leaves in [start, end), then stores what it returned where that differs: at most
+ * PT_BATCH of them.  Returns where to go on, or end.  The caller flushes.  fn must not change pt.
  */
-void arch_pt_update(struct arch_pt *pt, uint64_t start, uint64_t end,
-		    pte_t (*fn)(void *arg, uint64_t va, pte_t old), void *arg);
+must_use uint64_t arch_pt_update_some(struct arch_pt *pt, uint64_t start, uint64_t end,
+				      pte_t (*fn)(void *arg, uint64_t va, pte_t old), void *arg);
+
+/* The same for all of them. */
+static inline void
+arch_pt_update(struct arch_pt *pt, uint64_t start, uint64_t end,
+	       pte_t (*fn)(void *arg, uint64_t va, pte_t old), void *arg)
+{
+	while (start < end)
+		start = arch_pt_update_some(pt, start, end, fn, arg);
+}
+
+/*
+ * Tables will lie in a block of memory (PGTABLE_BLOCK bytes, aligned to that): standing mappings of it get
+ * pgtable_prot(), and windows reach it.  The caller flushes.
+ */
+void arch_table_block(paddr_t block);
 /* Forgets translations of [start, end) of pt on every CPU that may hold them.  Waits for them. */
 void arch_tlb_flush(struct arch_pt *pt, uint64_t start, uint64_t end);
 /* Forgets one translation on this CPU: enough after permissions grew. */

@@ -199,6 +199,8 @@ oops(const struct trapframe *tf, const char *mitigation, const char *fmt, ...)
 
 	if (arch_in_interrupt())
 		fatal = "in an interrupt handler";
+	else if (this_cpu()->table_windows)
+		fatal = "in a window on the page tables";
 	else if (spin_depth[arch_cpu_number()])
 		fatal = "with a spin lock held";
 	else if (run_queues[arch_cpu_number()].running != t)

@@ -191,6 +191,7 @@ struct cpu {
 	uint64_t overflow_sp;  /* top of the stack that an overflow of another is reported on */
 	uint32_t number;
 	uint32_t irq_depth; /* interrupt handlers that are running */
+	uint32_t table_windows; /* 1: the window's tables are loaded (ro_pgtable.c) */
 	uint64_t mpidr;	    /* its affinity: the fields of MPIDR_EL1 that name it */
 	struct arch_pt *pt; /* active address space */
 	uint64_t gic;	    /* GICv2: its bit in target lists; v3: address of its redistributor */

@@ -6,6 +6,8 @@
  * Kernel half:  the direct map (RW-, never executable; the image's text and rodata R--),
  *               the stack area, and the image (text R-X, rodata R--, data RW-).
  *
+ * Tables are read where the direct map has them, and written in windows (ro_pgtable.c).
+ *
  * Order of table writes.  A new table is filled before it is linked (dmb ishst): walkers of other
  * CPUs follow the link.  A new entry of the kernel is visible to walkers (dsb ishst) and to what this
  * CPU does next (isb) before it is used; one of a user may be missed once: the fault that follows finds
@@ -13,6 +15,7 @@
  */
 #include "kernel/errno.h"
 #include "kernel/harden/harden.h"
+#include "kernel/harden/ro_pgtable.h"
 #include "kernel/lib/print.h"
 #include "kernel/lib/string.h"
 #include "kernel/mm/page.h"
@@ -34,8 +37,8 @@ uint64_t a64_kernel_ng ro_after_init = PTE_NG;
 #define KERNEL_HALF	   0xffff000000000000ul
 #define FLUSH_BY_PAGE_MAX  32 /* beyond it the whole address space is flushed */
 
-/* What TTBR0 walks when no user may: empty. */
-static uint64_t empty_table[ENTRIES] aligned(PAGE_SIZE);
+/* What TTBR0 walks when no user may: empty, and a constant as every table is. */
+static const uint64_t empty_table[ENTRIES] aligned(PAGE_SIZE);
 
 static bool
 is_table(uint64_t entry)
@@ -43,7 +46,7 @@ is_table(uint64_t entry)
 	return (entry & (PTE_VALID | PTE_TABLE)) == (PTE_VALID | PTE_TABLE);
 }
 
-static uint64_t *
+static const uint64_t *
 table_at(uint64_t entry)
 {
 	return phys_to_virt(PADDR(entry & PTE_FRAME));
@@ -58,48 +61,62 @@ root_of(const struct arch_pt *pt, uint64_t va)
 	return pt == &kernel_pt ? PADDR(0) : pt->root;
 }
 
-/* A zeroed table page; before the page allocator works, an early frame. */
-static int
-table_alloc(paddr_t *out)
+static uint64_t
+link_to(paddr_t table)
 {
-	struct page *p;
-	int err;
-
-	if (!pages) {
-		*out = page_alloc_early(1);
-		return 0;
-	}
-	err = page_alloc_zero(PAGE_TABLE, &p);
-	if (!err)
-		*out = page_paddr(p);
-	return err;
+	return table.v | PTE_VALID | PTE_TABLE;
 }
 
+/* A window for one entry. */
 static void
-link_table(uint64_t *e, paddr_t table)
+write_entry(const uint64_t *e, uint64_t v)
 {
-	a64_dmb(ishst); /* its zeros before the link to it */
-	WRITE_ONCE(*e, table.v | PTE_VALID | PTE_TABLE);
+	struct table_window w = a64_window_open();
+
+	set_entry(e, v);
+	a64_window_close(w);
+}
+
+/* The tables from below e, va's entry of level l, down to the given level.  0 or -ENOMEM. */
+static noinline int
+make_tables(const uint64_t *e, uint64_t va, unsigned l, unsigned level)
+{
+	unsigned n = l - level;
+	struct table_window w;
+	paddr_t frames[3];
+	int err = pgtable_alloc_all(frames, n);
+
+	if (err)
+		return err;
+	w = a64_window_open();
+	for (unsigned i = n; i-- > 0;) {
+		memset(table_writable(phys_to_virt(frames[i])), 0, PAGE_SIZE);
+		if (i + 1 < n)
+			set_entry((uint64_t *)phys_to_virt(frames[i]) + INDEX(va, l - 1 - i),
+				  link_to(frames[i + 1]));
+	}
+	a64_dmb(ishst); /* what is in them before the link to them */
+	set_entry(e, link_to(frames[0]));
+	a64_window_close(w);
+	return 0;
 }
 
 /* The entry for va in the table of the given level; makes the levels above.  0 or -ENOMEM. */
 static int
-make_entry(paddr_t root, uint64_t va, unsigned level, uint64_t **out)
+make_entry(paddr_t root, uint64_t va, unsigned level, const uint64_t **out)
 {
-	uint64_t *table = phys_to_virt(root);
+	const uint64_t *table = phys_to_virt(root);
 
 	for (unsigned l = 4; l > level; l--) {
-		uint64_t *e = &table[INDEX(va, l)];
+		const uint64_t *e = &table[INDEX(va, l)];
 
 		if (unlikely(!(*e & PTE_VALID))) {
-			paddr_t frame;
-			int err = table_alloc(&frame);
+			int err = make_tables(e, va, l, level);
 
 			if (err)
 				return err;
-			link_table(e, frame);
 		}
-		table = table_at(*e);
+		table = table_at(READ_ONCE(*e));
 	}
 	*out = &table[INDEX(va, level)];
 	return 0;
@@ -129,7 +146,7 @@ a64_early_map(uint64_t pa, uint64_t size, unsigned prot)
 			if (!(*e & PTE_VALID)) {
 				if (used == EARLY_TABLES)
 					panic("boot: memory is too scattered for the first tables");
-				link_table(e, PADDR(a64_image_phys(tables[used++])));
+				*e = link_to(PADDR(a64_image_phys(tables[used++])));
 			}
 			/* Of the image, so it has an address already. */
 			table = (uint64_t *)(__image_start + ((*e & PTE_FRAME) - image.base.v));
@@ -172,11 +189,12 @@ map_kernel(uint64_t va, uint64_t pa, uint64_t size, unsigned prot)
 
 	while (size) {
 		bool large = IS_ALIGNED(va | pa, LEVEL_SIZE(2)) && size >= LEVEL_SIZE(2);
-		uint64_t step = large ? LEVEL_SIZE(2) : PAGE_SIZE, *e;
+		uint64_t step = large ? LEVEL_SIZE(2) : PAGE_SIZE;
+		const uint64_t *e;
 
 		if (make_entry(kernel_pt.root, va, large ? 2 : 1, &e))
 			panic("mmu: no memory for the kernel's tables");
-		*e = pa | (large ? bits & ~PTE_TABLE : bits);
+		set_entry(e, pa | (large ? bits & ~PTE_TABLE : bits)); /* start-up alone: no window yet */
 		va += step;
 		pa += step;
 		size -= step;
@@ -188,11 +206,11 @@ static void
 protect_kernel(uint64_t va, uint64_t size, unsigned prot)
 {
 	for (uint64_t end = va + size; va < end; va += PAGE_SIZE) {
-		uint64_t *e;
+		const uint64_t *e;
 
 		if (make_entry(kernel_pt.root, va, 1, &e))
 			panic("mmu: no memory for the kernel's tables");
-		WRITE_ONCE(*e, (*e & PTE_FRAME) | a64_pte_bits(prot));
+		write_entry(e, (*e & PTE_FRAME) | a64_pte_bits(prot));
 	}
 }
 
@@ -212,6 +230,20 @@ kernel_prot(unsigned prot)
 	if (!harden_wanted(HARDEN_WP) && !(prot & PROT_EXEC))
 		return PROT_READ | PROT_WRITE;
 	return prot;
+}
+
+void
+arch_table_block(paddr_t block)
+{
+	struct table_window w;
+	const uint64_t *e;
+
+	if (make_entry(kernel_pt.root, direct(block.v), 2, &e)) /* it is there */
+		panic("mmu: no memory for the kernel's tables");
+	w = a64_window_open();
+	set_entry(e, block.v | (a64_pte_bits(pgtable_prot()) & ~PTE_TABLE));
+	a64_window_add(block);
+	a64_window_close(w);
 }
 
 /* Maps a part of the image at its link address, and its second address in the direct map. */
@@ -254,19 +286,20 @@ map_ram(struct boot_range r)
 static void
 make_kernel_roots(void)
 {
-	const uint64_t *from;
-	uint64_t *to, *e;
+	const uint64_t *from, *e;
+	uint64_t *to;
 
+	if (pgtable_alloc(1, &kernel_pt.root))
+		panic("mmu: no memory for the kernel's tables");
+	memset(phys_to_virt(kernel_pt.root), 0, 2 * PAGE_SIZE);
 	if (!harden_wanted(HARDEN_KPTI)) {
 		a64_kernel_ng = 0;
-		kernel_pt.root = page_alloc_early(1);
 		return;
 	}
-	kernel_pt.root = PADDR(ALIGN_UP(page_alloc_early(3).v, 2 * PAGE_SIZE));
 	if (make_entry(a64_user_mode_root(), TRAMPOLINE, 1, &e))
 		panic("mmu: no memory for the trampoline");
 	/* The same for all, whatever the ASID. */
-	*e = a64_image_phys(a64_trampoline) | (a64_pte_bits(PROT_READ | PROT_EXEC) & ~PTE_NG);
+	set_entry(e, a64_image_phys(a64_trampoline) | (a64_pte_bits(PROT_READ | PROT_EXEC) & ~PTE_NG));
 	from = phys_to_virt(a64_user_mode_root());
 	to = phys_to_virt(kernel_pt.root);
 	to[INDEX(TRAMPOLINE, 4)] = from[INDEX(TRAMPOLINE, 4)];
@@ -301,11 +334,14 @@ arch_vm_init(void)
 	 * From the first tables to these: both map the code that runs here alike, so that the change
 	 * needs no detour; what differs elsewhere is forgotten before it is used.
 	 */
+	a64_window_init();
+	pgtable_seal_early();
 	a64_dsb(ishst);
 	arch_pt_activate(&kernel_pt);
 	__asm__ volatile("tlbi vmalle1" : : : "memory");
 	a64_dsb(nsh);
 	a64_isb();
+	a64_window_ready();
 }
 
 void
@@ -329,21 +365,24 @@ static paddr_t bringup_root;
 paddr_t
 a64_bringup_begin(void)
 {
-	uint64_t pa = a64_image_phys(__text_start), *e;
+	uint64_t pa = a64_image_phys(__text_start);
+	struct arch_pt pt;
+	const uint64_t *e;
 
-	if (table_alloc(&bringup_root))
+	if (arch_pt_create(&pt))
 		panic("mmu: no memory to start the other CPUs");
+	bringup_root = pt.root;
 	for (; pa < a64_image_phys(__text_boot_end); pa += PAGE_SIZE) {
 		if (make_entry(bringup_root, pa, 1, &e))
 			panic("mmu: no memory to start the other CPUs");
-		*e = pa | a64_pte_bits(PROT_READ | PROT_EXEC);
+		write_entry(e, pa | a64_pte_bits(PROT_READ | PROT_EXEC));
 	}
 	a64_dsb(ish); /* a CPU whose caches are off walks them next */
 	return bringup_root;
 }
 
 static void
-walk(uint64_t *table, unsigned level, uint64_t va,
+walk(const uint64_t *table, unsigned level, uint64_t va,
      void (*fn)(void *arg, uint64_t va, uint64_t size, paddr_t pa, unsigned prot), void *arg)
 {
 	for (unsigned i = 0; i < ENTRIES; i++, va += LEVEL_SIZE(level)) {
@@ -377,12 +416,14 @@ arch_kernel_text(void)
 int
 arch_pt_create(struct arch_pt *pt)
 {
-	struct page *p;
-	int err = page_alloc_zero(PAGE_TABLE, &p);
+	struct table_window w;
+	int err = pgtable_alloc(0, &pt->root);
 
 	if (err)
 		return err;
-	pt->root = page_paddr(p);
+	w = a64_window_open();
+	memset(table_writable(phys_to_virt(pt->root)), 0, PAGE_SIZE);
+	a64_window_close(w);
 	pt->asid = 0;
 	pt->cpus = 0;
 	return 0;
@@ -396,7 +437,7 @@ eight_are_empty(const uint64_t *e)
 }
 
 static void
-free_tables(uint64_t *table, unsigned level)
+free_tables(const uint64_t *table, unsigned level)
 {
 	for (unsigned i = 0; i < ENTRIES; i++) {
 		if (i % 8 == 0 && eight_are_empty(&table[i])) {
@@ -407,7 +448,7 @@ free_tables(uint64_t *table, unsigned level)
 			continue;
 		if (level > 2)
 			free_tables(table_at(table[i]), level - 1);
-		page_put(page_of(PADDR(table[i] & PTE_FRAME)));
+		pgtable_free(PADDR(table[i] & PTE_FRAME), 0);
 	}
 }
 
@@ -436,7 +477,7 @@ arch_pt_destroy(struct arch_pt *pt)
 		run_on_cpus(lazy, leave_lazy, pt);
 	arch_tlb_flush(pt, 0, USER_END);
 	free_tables(phys_to_virt(pt->root), 4);
-	page_put(page_of(pt->root));
+	pgtable_free(pt->root, 0);
 	pt->root = PADDR(0);
 }
 
@@ -445,7 +486,7 @@ a64_bringup_end(void)
 {
 	arch_tlb_flush(&kernel_pt, 0, UINT64_MAX);
 	free_tables(phys_to_virt(bringup_root), 4);
-	page_put(page_of(bringup_root));
+	pgtable_free(bringup_root, 0);
 }
 
 /* ---- Instruction caches ---- */
@@ -493,7 +534,7 @@ user_executable(uint64_t e)
 int
 arch_pt_map(struct arch_pt *pt, uint64_t va, pte_t pte)
 {
-	uint64_t *e, old;
+	const uint64_t *e;
 	int err = make_entry(root_of(pt, va), va, 1, &e);
 
 	if (err)
@@ -504,13 +545,12 @@ arch_pt_map(struct arch_pt *pt, uint64_t va, pte_t pte)
 	 * Another frame in the place of one that is there: two CPUs must not see both.  Break before
 	 * make (ARM D8.14.1); who comes in between faults and waits for the lock that the caller holds.
 	 */
-	old = *e;
-	if ((old & PTE_VALID) && (old ^ pte.v) & PTE_FRAME) {
-		WRITE_ONCE(*e, 0);
+	if ((*e & PTE_VALID) && (*e ^ pte.v) & PTE_FRAME) {
+		write_entry(e, 0);
 		arch_tlb_flush(pt, va, va + PAGE_SIZE);
 	}
 	a64_dmb(ishst); /* what the frame holds before the way to it, for the process's other threads */
-	WRITE_ONCE(*e, pte.v);
+	write_entry(e, pte.v);
 	if (va >= KERNEL_HALF) {
 		a64_dsb(ishst);
 		a64_isb();
@@ -518,11 +558,35 @@ arch_pt_map(struct arch_pt *pt, uint64_t va, pte_t pte)
 	return 0;
 }
 
+int
+arch_pt_map_all(struct arch_pt *pt, const struct pt_leaf *leaves, unsigned n)
+{
+	const uint64_t *entries[PT_BATCH] __attribute__((uninitialized));
+	struct table_window w;
+
+	assert(n <= PT_BATCH);
+	for (unsigned i = 0; i < n; i++) {
+		int err = make_entry(root_of(pt, leaves[i].va), leaves[i].va, 1, &entries[i]);
+
+		if (err)
+			return err;
+		if (user_executable(leaves[i].pte.v))
+			make_fetchable(pte_paddr(leaves[i].pte));
+	}
+	a64_dmb(ishst); /* as arch_pt_map */
+	w = a64_window_open();
+	for (unsigned i = 0; i < n; i++)
+		set_entry(entries[i], leaves[i].pte.v);
+	a64_window_close(w);
+	return 0;
+}
+
 pte_t
 arch_pt_get(struct arch_pt *pt, uint64_t va)
 {
 	paddr_t root = root_of(pt, va);
-	uint64_t *table = phys_to_virt(root), e;
+	const uint64_t *table = phys_to_virt(root);
+	uint64_t e;
 
 	if (!root.v)
 		return pte_none();
@@ -538,14 +602,37 @@ arch_pt_get(struct arch_pt *pt, uint64_t va)
 	}
 }
 
-void
-arch_pt_update(struct arch_pt *pt, uint64_t start, uint64_t end,
-	       pte_t (*fn)(void *arg, uint64_t va, pte_t old), void *arg)
-{
-	paddr_t root = root_of(pt, start);
+/* Entries and what they become. */
+struct changes {
+	unsigned n;
+	const uint64_t *entries[PT_BATCH];
+	uint64_t values[PT_BATCH];
+};
 
-	for (uint64_t va = start; va < end;) {
-		uint64_t *table = phys_to_virt(root);
+static void
+make_changes(const struct changes *c)
+{
+	struct table_window w;
+
+	if (c->n == 0)
+		return;
+	w = a64_window_open();
+	for (unsigned i = 0; i < c->n; i++)
+		set_entry(c->entries[i], c->values[i]);
+	a64_window_close(w);
+}
+
+uint64_t
+arch_pt_update_some(struct arch_pt *pt, uint64_t start, uint64_t end,
+		    pte_t (*fn)(void *arg, uint64_t va, pte_t old), void *arg)
+{
+	struct changes c __attribute__((uninitialized));
+	paddr_t root = root_of(pt, start);
+	uint64_t va = start;
+
+	c.n = 0;
+	while (va < end && c.n < PT_BATCH) {
+		const uint64_t *table = phys_to_virt(root);
 		unsigned l;
 
 		for (l = 4; l > 1; l--) {
@@ -567,12 +654,15 @@ arch_pt_update(struct arch_pt *pt, uint64_t start, uint64_t end,
 				if (new.v != old.v) {
 					if (user_executable(new.v))
 						make_fetchable(pte_paddr(new));
-					WRITE_ONCE(table[INDEX(va, 1)], new.v);
+					c.entries[c.n] = &table[INDEX(va, 1)];
+					c.values[c.n++] = new.v;
 				}
 			}
 			va += PAGE_SIZE;
-		} while (va < end && INDEX(va, 1));
+		} while (va < end && INDEX(va, 1) && c.n < PT_BATCH);
 	}
+	make_changes(&c);
+	return MIN(va, end);
 }
 
 /*
@@ -594,8 +684,8 @@ set_wxn(struct cpu *c, bool off)
 }
 
 /* Neither table is ever walked under the other's ASID: an empty one is there while that changes. */
-static void
-set_tables(paddr_t user, uint64_t asid)
+void
+a64_set_tables(paddr_t user, uint64_t asid)
 {
 	WRITE_SYSREG(ttbr0_el1, a64_image_phys(empty_table));
 	a64_isb();
@@ -617,9 +707,9 @@ arch_pt_activate(struct arch_pt *pt)
 	if (pt != &kernel_pt)
 		exempt = container_of(pt, struct vm, pt)->allow_wx;
 	if (pt == &kernel_pt)
-		set_tables(PADDR(0), 0);
+		a64_set_tables(PADDR(0), 0);
 	else
-		set_tables(pt->root, asid_activate(pt));
+		a64_set_tables(pt->root, asid_activate(pt));
 	/* Only now: whoever destroys the old ones may have waited for it. */
 	__atomic_store_n(&c->pt, pt, __ATOMIC_RELEASE);
 	if (unlikely(exempt != c->wxn_off))
@@ -631,7 +721,7 @@ bool
 a64_user_pages_pxn(void)
 {
 	struct arch_pt *pt = this_cpu()->pt;
-	uint64_t *tables[5];
+	const uint64_t *tables[5];
 	unsigned index[5] = {0}, l = 4;
 
 	if (!pt || pt == &kernel_pt)

@@ -138,3 +138,6 @@
  * differ between them, and a TLB must never hold both (ARM D8.14.1).
  */
 #define BOOT_ASID 1
+
+/* Of the window on the page tables (ro_pgtable.c), once the first tables are forgotten. */
+#define WINDOW_ASID 1

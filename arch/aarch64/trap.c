@@ -4,6 +4,7 @@
 #include "kernel/errno.h"
 #include "kernel/harden/harden.h"
 #include "kernel/harden/kaslr.h"
+#include "kernel/harden/ro_pgtable.h"
 #include "kernel/harden/stack_guard.h"
 #include "kernel/lib/print.h"
 #include "kernel/mm/uaccess.h"
@@ -119,6 +120,8 @@ bad_kernel_abort(struct trapframe *tf, uint64_t addr)
 	unsigned access = fault_access(tf);
 	bool user_address = addr < USER_END, permission = is_permission(tf->esr);
 
+	if (this_cpu()->table_windows)
+		oops(tf, "ro-pgtable", "the kernel took %016lx for a page table", addr);
 	if (addr < MMAP_MIN_ADDR)
 		oops(tf, "null-guard", "the kernel used address %016lx", addr);
 	if (user_address && access == PROT_EXEC)
@@ -133,6 +136,8 @@ bad_kernel_abort(struct trapframe *tf, uint64_t addr)
 		oops(tf, "wx", "the kernel jumped to %016lx, which is not executable", addr);
 	if (permission && access == PROT_WRITE && is_kernel_text(addr))
 		oops(tf, "wx", "the kernel wrote to %016lx, its own text", addr);
+	if (permission && access == PROT_WRITE && pgtable_owns((void *)addr))
+		oops(tf, "ro-pgtable", "the kernel wrote to %016lx, a page table", addr);
 	if (permission && access == PROT_WRITE)
 		oops(tf, "wp", "the kernel wrote to %016lx, which is read-only", addr);
 	if (kaslr_miss(addr))

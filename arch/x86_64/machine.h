@@ -226,6 +226,7 @@ struct tss {
 
 /* CR3 beside the root: the number of the translations; and that a load forgets none (SDM 3A 4.10.4.1). */
 #define PCID_KERNEL   1ul
+#define PCID_WINDOW   2ul
 #define PCID_USER_BIT 11
 #define CR3_KEEP_TLB  BIT(63)
 #define CR3_ROOT      0x000ffffffffff000ul
@@ -253,6 +254,7 @@ struct cpu {
 	uint32_t apic_id;
 	struct arch_pt *pt; /* active address space */
 	uint32_t irq_depth; /* interrupt handlers that are running */
+	uint32_t table_windows; /* 1: the window's root is loaded (ro_pgtable.c) */
 	uint64_t nmis;
 	uint64_t emergency_sp[IST_COUNT]; /* tops of the stacks for what comes on IST 1 to IST_COUNT */
 	/* entry.S: where the trampoline goes on, and where the kernel enters it to leave (kpti.c). */

@@ -1,12 +1,14 @@
 /*
  * Translation tables: 4-level paging (SDM 3A 4.5).  All roots share the kernel half's top-level
  * entries, which are made once, here; but those that user mode runs on have one of them alone.
+ * Tables are read where the direct map has them, and written in windows (ro_pgtable.c).
  *
  * Kernel half:  the direct map (RW-, never executable; the image's text and rodata R--),
  *               the stack area, the image (text R-X, rodata R--, data RW-), and the entry area.
  */
 #include "kernel/errno.h"
 #include "kernel/harden/harden.h"
+#include "kernel/harden/ro_pgtable.h"
 #include "kernel/lib/print.h"
 #include "kernel/lib/string.h"
 #include "kernel/mm/page.h"
@@ -24,34 +26,17 @@ uint64_t x86_kernel_global ro_after_init = PTE_G;
 #define INDEX(va, level)   (((va) >> LEVEL_SHIFT(level)) & (ENTRIES - 1))
 #define FLUSH_BY_PAGE_MAX  32 /* beyond it the whole address space is flushed */
 
-static uint64_t *
+static const uint64_t *
 table_at(uint64_t entry)
 {
 	return phys_to_virt(PADDR(entry & PTE_FRAME));
 }
 
-/* A zeroed table page; before the page allocator works, an early frame. */
-static int
-table_alloc(paddr_t *out)
-{
-	struct page *p;
-	int err;
-
-	if (!pages) {
-		*out = page_alloc_early(1);
-		return 0;
-	}
-	err = page_alloc_zero(PAGE_TABLE, &p);
-	if (!err)
-		*out = page_paddr(p);
-	return err;
-}
-
 /* The entry for va in the table of the given level, NULL if a level above is missing. */
-static uint64_t *
+static const uint64_t *
 find_entry(paddr_t root, uint64_t va, unsigned level)
 {
-	uint64_t *table = phys_to_virt(root);
+	const uint64_t *table = phys_to_virt(root);
 
 	for (unsigned l = 4; l > level; l--) {
 		uint64_t e = table[INDEX(va, l)];
@@ -63,26 +48,58 @@ find_entry(paddr_t root, uint64_t va, unsigned level)
 	return &table[INDEX(va, level)];
 }
 
+/* A window for one entry. */
+static void
+write_entry(const uint64_t *e, uint64_t v)
+{
+	struct table_window w = x86_window_open();
+
+	set_entry(e, v);
+	x86_window_close(w);
+}
+
+/* The tables from below e, va's entry of level l, down to the given level.  0 or -ENOMEM. */
+static noinline int
+make_tables(const uint64_t *e, uint64_t va, unsigned l, unsigned level)
+{
+	unsigned n = l - level;
+	uint64_t bits = PTE_P | PTE_W | (va < USER_END ? PTE_U : 0);
+	struct table_window w;
+	paddr_t frames[3];
+	int err = pgtable_alloc_all(frames, n);
+
+	if (err)
+		return err;
+	w = x86_window_open();
+	for (unsigned i = n; i-- > 0;) { /* whole before it is linked */
+		memset(table_writable(phys_to_virt(frames[i])), 0, PAGE_SIZE);
+		if (i + 1 < n)
+			set_entry((uint64_t *)phys_to_virt(frames[i]) + INDEX(va, l - 1 - i),
+				  frames[i + 1].v | bits);
+	}
+	set_entry(e, frames[0].v | bits);
+	if (l == 4 && va < USER_END) /* the user half is that of both roots */
+		set_entry(e + ENTRIES, frames[0].v | bits);
+	x86_window_close(w);
+	return 0;
+}
+
 /* As find_entry, but makes the levels above.  0 or -ENOMEM. */
 static int
-make_entry(paddr_t root, uint64_t va, unsigned level, uint64_t **out)
+make_entry(paddr_t root, uint64_t va, unsigned level, const uint64_t **out)
 {
-	uint64_t *table = phys_to_virt(root);
+	const uint64_t *table = phys_to_virt(root);
 
 	for (unsigned l = 4; l > level; l--) {
-		uint64_t *e = &table[INDEX(va, l)];
+		const uint64_t *e = &table[INDEX(va, l)];
 
 		if (unlikely(!(*e & PTE_P))) {
-			paddr_t frame;
-			int err = table_alloc(&frame);
+			int err = make_tables(e, va, l, level);
 
 			if (err)
 				return err;
-			WRITE_ONCE(*e, frame.v | PTE_P | PTE_W | (va < USER_END ? PTE_U : 0));
-			if (l == 4 && va < USER_END) /* the user half is that of both roots */
-				WRITE_ONCE(e[ENTRIES], *e);
 		}
-		table = table_at(*e);
+		table = table_at(READ_ONCE(*e));
 	}
 	*out = &table[INDEX(va, level)];
 	return 0;
@@ -142,6 +159,9 @@ x86_early_unmap(void)
 
 /* ---- The kernel half, at start-up ---- */
 
+/* The tables on which the other CPUs turn on paging: made in time for an address of 32 bits. */
+static paddr_t bringup_root ro_after_init;
+
 /* Maps [va, va + size) to pa in the largest pages that fit. */
 static void
 map_kernel(uint64_t va, uint64_t pa, uint64_t size, unsigned prot)
@@ -150,11 +170,12 @@ map_kernel(uint64_t va, uint64_t pa, uint64_t size, unsigned prot)
 
 	while (size) {
 		bool large = IS_ALIGNED(va | pa, LEVEL_SIZE(2)) && size >= LEVEL_SIZE(2);
-		uint64_t step = large ? LEVEL_SIZE(2) : PAGE_SIZE, *e;
+		uint64_t step = large ? LEVEL_SIZE(2) : PAGE_SIZE;
+		const uint64_t *e;
 
 		if (make_entry(kernel_pt.root, va, large ? 2 : 1, &e))
 			panic("mmu: no memory for the kernel's tables");
-		*e = pa | bits | (large ? PTE_PS : 0);
+		set_entry(e, pa | bits | (large ? PTE_PS : 0)); /* start-up alone: no window yet */
 		va += step;
 		pa += step;
 		size -= step;
@@ -165,17 +186,21 @@ map_kernel(uint64_t va, uint64_t pa, uint64_t size, unsigned prot)
 static void
 split_large(uint64_t va)
 {
-	uint64_t *e = find_entry(kernel_pt.root, va, 2), old = *e, *table;
+	const uint64_t *e = find_entry(kernel_pt.root, va, 2), *table;
+	uint64_t old = *e;
+	struct table_window w;
 	paddr_t frame;
 
 	if (!(old & PTE_PS))
 		return;
-	if (table_alloc(&frame))
+	if (pgtable_alloc(0, &frame))
 		panic("mmu: no memory for the kernel's tables");
 	table = phys_to_virt(frame);
+	w = x86_window_open();
 	for (unsigned i = 0; i < ENTRIES; i++)
-		table[i] = (old & ~PTE_PS) + i * PAGE_SIZE;
-	*e = frame.v | PTE_P | PTE_W;
+		set_entry(&table[i], (old & ~PTE_PS) + i * PAGE_SIZE);
+	set_entry(e, frame.v | PTE_P | PTE_W);
+	x86_window_close(w);
 }
 
 /* Sets the permissions of present kernel mappings. */
@@ -183,11 +208,11 @@ static void
 protect_kernel(uint64_t va, uint64_t size, unsigned prot)
 {
 	for (uint64_t end = va + size; va < end; va += PAGE_SIZE) {
-		uint64_t *e;
+		const uint64_t *e;
 
 		split_large(va);
 		e = find_entry(kernel_pt.root, va, 1);
-		*e = (*e & PTE_FRAME) | x86_pte_bits(prot);
+		write_entry(e, (*e & PTE_FRAME) | x86_pte_bits(prot));
 		x86_invlpg(va);
 	}
 }
@@ -219,17 +244,33 @@ kernel_prot(unsigned prot)
 	return PROT_READ | PROT_WRITE | PROT_EXEC;
 }
 
+void
+arch_table_block(paddr_t block)
+{
+	const uint64_t *e = find_entry(kernel_pt.root, direct(block.v), 2);
+	struct table_window w = x86_window_open();
+
+	set_entry(e, block.v | x86_pte_bits(pgtable_prot()) | PTE_PS);
+	x86_window_add(block);
+	x86_window_close(w);
+}
+
 /*
  * An address space has a pair of roots, 8 KiB aligned to their size: the kernel's, which maps all, and
  * above it user mode's, whose kernel half is the entry area alone (row kpti).
  */
 static void
-make_user_root(uint64_t *pair)
+make_roots(const uint64_t *pair, const uint64_t *kernel)
 {
 	unsigned entry = INDEX(ENTRY_AREA_BASE, 4);
+	struct table_window w = x86_window_open();
+	uint64_t *to = table_writable(pair);
 
-	memset(pair + ENTRIES, 0, PAGE_SIZE);
-	pair[ENTRIES + entry] = pair[entry];
+	memset(to, 0, PAGE_SIZE / 2);
+	memcpy(to + ENTRIES / 2, kernel + ENTRIES / 2, PAGE_SIZE / 2);
+	memset(to + ENTRIES, 0, PAGE_SIZE);
+	to[ENTRIES + entry] = kernel[entry];
+	x86_window_close(w);
 }
 
 /* What CR3 is in user mode. */
@@ -257,13 +298,17 @@ map_entry_area(void)
 void
 arch_vm_init(void)
 {
-	uint64_t *e, text_size = (uint64_t)(__rodata_end - __text_start);
+	uint64_t text_size = (uint64_t)(__rodata_end - __text_start);
+	const uint64_t *e, *root;
 
 	if (!harden_wanted(HARDEN_NX))
 		x86_user_nx = 0;
 	if (harden_wanted(HARDEN_KPTI))
 		x86_kernel_global = 0;
-	kernel_pt.root = PADDR(ALIGN_UP(page_alloc_early(3).v, 2 * PAGE_SIZE));
+	if (pgtable_alloc(1, &kernel_pt.root) || pgtable_alloc(1, &bringup_root))
+		panic("mmu: no memory for the kernel's tables");
+	root = phys_to_virt(kernel_pt.root);
+	memset(phys_to_virt(kernel_pt.root), 0, PAGE_SIZE);
 	for (unsigned i = 0; i < boot_info.nram; i++) {
 		struct boot_range *r = &boot_info.ram[i];
 
@@ -294,8 +339,11 @@ arch_vm_init(void)
 	    make_entry(kernel_pt.root, kstack_area_base + KSTACK_AREA_SIZE - 1, 3, &e))
 		panic("mmu: no memory for the kernel's tables");
 	map_entry_area();
-	make_user_root(phys_to_virt(kernel_pt.root));
+	make_roots(root, root);
+	x86_window_init(root);
+	pgtable_seal_early();
 	arch_pt_activate(&kernel_pt);
+	x86_window_ready();
 
 	/* From here on the processor finds them there. */
 	x86_entry_area_ready();
@@ -321,26 +369,21 @@ arch_protect_init_data(void)
 		       direct(image_phys(__ro_after_init_end)));
 }
 
-/* In the image, for the trampoline loads CR3 from 32-bit code: its address must fit. */
-static uint64_t bringup_table[2 * ENTRIES] aligned(2 * PAGE_SIZE);
-
 paddr_t
 x86_bringup_begin(void)
 {
-	paddr_t root = PADDR(image_phys((char *)bringup_table));
-	const uint64_t *kernel = phys_to_virt(kernel_pt.root);
-	uint64_t *e;
+	const uint64_t *e;
 
-	memcpy(bringup_table + ENTRIES / 2, kernel + ENTRIES / 2, PAGE_SIZE / 2);
-	if (make_entry(root, TRAMPOLINE_CODE, 1, &e))
+	make_roots(phys_to_virt(bringup_root), phys_to_virt(kernel_pt.root));
+	if (make_entry(bringup_root, TRAMPOLINE_CODE, 1, &e) || bringup_root.v >> 32)
 		panic("mmu: no memory to start the other CPUs");
-	e[0] = TRAMPOLINE_CODE | PTE_P;
-	e[1] = TRAMPOLINE_DATA | PTE_P | PTE_W | PTE_NX;
-	return root;
+	write_entry(e, TRAMPOLINE_CODE | PTE_P);
+	write_entry(e + 1, TRAMPOLINE_DATA | PTE_P | PTE_W | PTE_NX);
+	return bringup_root;
 }
 
 static void
-walk(uint64_t *table, unsigned level, uint64_t va,
+walk(const uint64_t *table, unsigned level, uint64_t va,
      void (*fn)(void *arg, uint64_t va, uint64_t size, paddr_t pa, unsigned prot), void *arg)
 {
 	for (unsigned i = 0; i < ENTRIES; i++, va += LEVEL_SIZE(level)) {
@@ -359,7 +402,7 @@ void
 x86_walk_kernel_half(paddr_t top, void (*fn)(void *arg, uint64_t va, uint64_t size, paddr_t pa, unsigned prot),
 		     void *arg)
 {
-	uint64_t *root = phys_to_virt(top);
+	const uint64_t *root = phys_to_virt(top);
 
 	for (unsigned i = ENTRIES / 2; i < ENTRIES; i++) {
 		uint64_t va = 0xffff000000000000ul | (uint64_t)i << LEVEL_SHIFT(4);
@@ -388,18 +431,11 @@ arch_kernel_text(void)
 int
 arch_pt_create(struct arch_pt *pt)
 {
-	struct page *p;
-	uint64_t *pair;
-	const uint64_t *kernel = phys_to_virt(kernel_pt.root);
-	int err = page_alloc_order(1, PAGE_TABLE, &p);
+	int err = pgtable_alloc(1, &pt->root);
 
 	if (err)
 		return err;
-	pair = page_addr(p);
-	memset(pair, 0, PAGE_SIZE / 2);
-	memcpy(pair + ENTRIES / 2, kernel + ENTRIES / 2, PAGE_SIZE / 2);
-	make_user_root(pair);
-	pt->root = page_paddr(p);
+	make_roots(phys_to_virt(pt->root), phys_to_virt(kernel_pt.root));
 	pt->cpus = 0;
 	return 0;
 }
@@ -412,7 +448,7 @@ eight_are_empty(const uint64_t *e)
 }
 
 static void
-free_tables(uint64_t *table, unsigned level, unsigned count)
+free_tables(const uint64_t *table, unsigned level, unsigned count)
 {
 	for (unsigned i = 0; i < count; i++) {
 		if (i % 8 == 0 && eight_are_empty(&table[i])) {
@@ -423,7 +459,7 @@ free_tables(uint64_t *table, unsigned level, unsigned count)
 			continue;
 		if (level > 2)
 			free_tables(table_at(table[i]), level - 1, ENTRIES);
-		page_put(page_of(PADDR(table[i] & PTE_FRAME)));
+		pgtable_free(PADDR(table[i] & PTE_FRAME), 0);
 	}
 }
 
@@ -446,32 +482,58 @@ arch_pt_destroy(struct arch_pt *pt)
 		run_on_cpus(lazy, leave_lazy, pt);
 	assert(pt->cpus == 0);
 	free_tables(phys_to_virt(pt->root), 4, ENTRIES / 2);
-	page_put(page_of(pt->root));
+	pgtable_free(pt->root, 1);
 	pt->root = PADDR(0);
 }
 
+/* A CPU that answers too late finds no tables: the root stays, empty. */
 void
 x86_bringup_end(void)
 {
-	free_tables(bringup_table, 4, ENTRIES / 2);
-	memset(bringup_table, 0, sizeof(bringup_table));
+	struct table_window w;
+
+	free_tables(phys_to_virt(bringup_root), 4, ENTRIES / 2);
+	w = x86_window_open();
+	memset(table_writable(phys_to_virt(bringup_root)), 0, 2 * PAGE_SIZE);
+	x86_window_close(w);
 }
 
 int
 arch_pt_map(struct arch_pt *pt, uint64_t va, pte_t pte)
 {
-	uint64_t *e;
+	const uint64_t *e;
 	int err = make_entry(pt->root, va, 1, &e);
 
 	if (!err)
-		WRITE_ONCE(*e, pte.v);
+		write_entry(e, pte.v);
 	return err;
+}
+
+int
+arch_pt_map_all(struct arch_pt *pt, const struct pt_leaf *leaves, unsigned n)
+{
+	const uint64_t *entries[PT_BATCH] __attribute__((uninitialized));
+	struct table_window w;
+
+	assert(n <= PT_BATCH);
+	for (unsigned i = 0; i < n; i++) {
+		int err = make_entry(pt->root, leaves[i].va, 1, &entries[i]);
+
+		if (err)
+			return err;
+	}
+	w = x86_window_open();
+	for (unsigned i = 0; i < n; i++)
+		set_entry(entries[i], leaves[i].pte.v);
+	x86_window_close(w);
+	return 0;
 }
 
 pte_t
 arch_pt_get(struct arch_pt *pt, uint64_t va)
 {
-	uint64_t *table = phys_to_virt(pt->root), e;
+	const uint64_t *table = phys_to_virt(pt->root);
+	uint64_t e;
 
 	for (unsigned l = 4;; l--) {
 		e = table[INDEX(va, l)];
@@ -485,12 +547,36 @@ arch_pt_get(struct arch_pt *pt, uint64_t va)
 	}
 }
 
-void
-arch_pt_update(struct arch_pt *pt, uint64_t start, uint64_t end,
-	       pte_t (*fn)(void *arg, uint64_t va, pte_t old), void *arg)
+/* Entries and what they become. */
+struct changes {
+	unsigned n;
+	const uint64_t *entries[PT_BATCH];
+	uint64_t values[PT_BATCH];
+};
+
+static void
+make_changes(const struct changes *c)
 {
-	for (uint64_t va = start; va < end;) {
-		uint64_t *table = phys_to_virt(pt->root);
+	struct table_window w;
+
+	if (c->n == 0)
+		return;
+	w = x86_window_open();
+	for (unsigned i = 0; i < c->n; i++)
+		set_entry(c->entries[i], c->values[i]);
+	x86_window_close(w);
+}
+
+uint64_t
+arch_pt_update_some(struct arch_pt *pt, uint64_t start, uint64_t end,
+		    pte_t (*fn)(void *arg, uint64_t va, pte_t old), void *arg)
+{
+	struct changes c __attribute__((uninitialized));
+	uint64_t va = start;
+
+	c.n = 0;
+	while (va < end && c.n < PT_BATCH) {
+		const uint64_t *table = phys_to_virt(pt->root);
 		unsigned l;
 
 		for (l = 4; l > 1; l--) {
@@ -509,12 +595,16 @@ arch_pt_update(struct arch_pt *pt, uint64_t start, uint64_t end,
 
 			if (pte_present(old)) {
 				new = fn(arg, va, old);
-				if (new.v != old.v)
-					WRITE_ONCE(table[INDEX(va, 1)], new.v);
+				if (new.v != old.v) {
+					c.entries[c.n] = &table[INDEX(va, 1)];
+					c.values[c.n++] = new.v;
+				}
 			}
 			va += PAGE_SIZE;
-		} while (va < end && INDEX(va, 1));
+		} while (va < end && INDEX(va, 1) && c.n < PT_BATCH);
 	}
+	make_changes(&c);
+	return MIN(va, end);
 }
 
 void

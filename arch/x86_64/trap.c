@@ -4,6 +4,7 @@
 #include "kernel/errno.h"
 #include "kernel/harden/harden.h"
 #include "kernel/harden/kaslr.h"
+#include "kernel/harden/ro_pgtable.h"
 #include "kernel/harden/stack_guard.h"
 #include "kernel/lib/print.h"
 #include "kernel/mm/uaccess.h"
@@ -175,6 +176,8 @@ kernel_page_fault(struct trapframe *tf, uint64_t addr)
 {
 	bool user_address = addr < USER_END, present = tf->error & PF_PRESENT;
 
+	if (this_cpu()->table_windows)
+		oops(tf, "ro-pgtable", "the kernel took %016lx for a page table", addr);
 	if (addr < MMAP_MIN_ADDR)
 		oops(tf, "null-guard", "the kernel used address %016lx", addr);
 	if (user_address && (tf->error & PF_FETCH))
@@ -187,6 +190,8 @@ kernel_page_fault(struct trapframe *tf, uint64_t addr)
 		oops(tf, "wx", "the kernel jumped to %016lx, which is not executable", addr);
 	if (present && (tf->error & PF_WRITE) && is_kernel_text(addr))
 		oops(tf, "wx", "the kernel wrote to %016lx, its own text", addr);
+	if (present && (tf->error & PF_WRITE) && pgtable_owns((void *)addr))
+		oops(tf, "ro-pgtable", "the kernel wrote to %016lx, a page table", addr);
 	if (present && (tf->error & PF_WRITE))
 		oops(tf, "wp", "the kernel wrote to %016lx, which is read-only", addr);
 	if (kaslr_miss(addr))

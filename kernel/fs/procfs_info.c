@@ -7,6 +7,7 @@
 #include "kernel/fs/procfs.h"
 #include "kernel/harden/harden.h"
 #include "kernel/harden/leaks.h"
+#include "kernel/harden/ro_pgtable.h"
 #include "kernel/lib/print.h"
 #include "kernel/lib/random.h"
 #include "kernel/lib/string.h"
@@ -94,7 +95,7 @@ meminfo_show(struct text *t, const struct proc_node *n unused)
 	kilobytes(t, "Shmem:", file, PAGE_SIZE);
 	kilobytes(t, "Slab:", heap_bytes(), 1);
 	kilobytes(t, "KernelStack:", READ_ONCE(thread_total), KSTACK_SIZE);
-	kilobytes(t, "PageTables:", page_type_count(PAGE_TABLE), PAGE_SIZE);
+	kilobytes(t, "PageTables:", pgtable_count(), PAGE_SIZE);
 	return 0;
 }
 

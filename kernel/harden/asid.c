@@ -28,11 +28,9 @@ asid_cpu_init(void)
 }
 
 static pte_t
-other_frame(void *arg, uint64_t va unused, pte_t old)
+no_frame(void *arg unused, uint64_t va unused, pte_t old unused)
 {
-	struct page *p = arg;
-
-	return p ? pte_make(page_paddr(p), pte_prot(old)) : pte_none();
+	return pte_none();
 }
 
 /* What user mode would read at the probe's address.  0: it faulted. */
@@ -45,28 +43,30 @@ read_probe(void)
 }
 
 /*
- * This CPU reads a page, which becomes another without a word to the TLB; then the numbers run out, and it
- * reads again.  A TLB that was not emptied, and holds on to what it has, still tells of the first.
+ * This CPU reads a page in an address space that has just got a number; then the numbers run out, and it reads
+ * another's page at the same address.  A TLB that was not emptied, and holds on to what it has, still tells of
+ * the first.
  */
 static bool
-reuse_is_clean(struct vm *vm, struct page *first, struct page *second)
+reuse_is_clean(struct vm *one, struct vm *other, struct page *first, struct page *second)
 {
 	uint64_t va = MMAP_MIN_ADDR, before, after;
 	irqstate_t s;
 
-	*(uint64_t *)phys_to_virt(page_paddr(first)) = 1;
-	*(uint64_t *)phys_to_virt(page_paddr(second)) = 2;
-	if (arch_pt_map(&vm->pt, va, pte_make(page_paddr(first), PROT_READ | PROT_USER)))
+	*(uint64_t *)page_addr(first) = 1;
+	*(uint64_t *)page_addr(second) = 2;
+	if (arch_pt_map(&one->pt, va, pte_make(page_paddr(first), PROT_READ | PROT_USER)) ||
+	    arch_pt_map(&other->pt, va, pte_make(page_paddr(second), PROT_READ | PROT_USER)))
 		return false;
 	s = arch_irq_save();
-	arch_pt_activate(&vm->pt);
-	before = read_probe();
-	arch_pt_update(&vm->pt, va, va + PAGE_SIZE, other_frame, second);
 	arch_asid_use_up();
-	arch_pt_activate(&vm->pt);
+	arch_pt_activate(&one->pt);
+	before = read_probe();
+	arch_asid_use_up();
+	arch_pt_activate(&other->pt);
 	after = read_probe();
-	arch_pt_update(&vm->pt, va, va + PAGE_SIZE, other_frame, NULL);
-	arch_tlb_flush(&vm->pt, va, va + PAGE_SIZE);
+	arch_tlb_flush(&one->pt, va, va + PAGE_SIZE);
+	arch_tlb_flush(&other->pt, va, va + PAGE_SIZE);
 	arch_pt_activate(current->vm ? &current->vm->pt : &kernel_pt);
 	arch_irq_restore(s);
 	return before == 1 && after == 2;
@@ -75,22 +75,23 @@ reuse_is_clean(struct vm *vm, struct page *first, struct page *second)
 static bool
 try_reuse(void)
 {
-	struct page *first, *second;
-	struct vm *vm;
+	struct page *pages_read[2];
+	struct vm *vms[2];
+	unsigned nvms, npages = 0;
 	bool clean = false;
 
-	if (vm_create(&vm))
-		return false;
-	if (page_alloc_zero(PAGE_KERNEL, &first))
-		goto out_vm;
-	if (page_alloc_zero(PAGE_KERNEL, &second))
-		goto out_first;
-	clean = reuse_is_clean(vm, first, second);
-	page_put(second);
-out_first:
-	page_put(first);
-out_vm:
-	vm_put(vm);
+	for (nvms = 0; nvms < 2 && vm_create(&vms[nvms]) == 0;)
+		nvms++;
+	while (npages < 2 && page_alloc_zero(PAGE_KERNEL, &pages_read[npages]) == 0)
+		npages++;
+	if (nvms == 2 && npages == 2)
+		clean = reuse_is_clean(vms[0], vms[1], pages_read[0], pages_read[1]);
+	while (nvms--) {
+		arch_pt_update(&vms[nvms]->pt, MMAP_MIN_ADDR, MMAP_MIN_ADDR + PAGE_SIZE, no_frame, NULL);
+		vm_put(vms[nvms]);
+	}
+	while (npages--)
+		page_put(pages_read[npages]);
 	return clean;
 }
 

@@ -24,6 +24,7 @@
 	ROW(ASLR, aslr)                                                                            \
 	ROW(KASLR, kaslr)                                                                          \
 	ROW(KPTI, kpti)                                                                            \
+	ROW(RO_PGTABLE, ro_pgtable)                                                                \
 	ROW(SECCOMP, seccomp)                                                                      \
 	ROW(IBRS, ibrs)                                                                            \
 	ROW(STIBP, stibp)                                                                          \

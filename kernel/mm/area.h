@@ -14,7 +14,7 @@
  * Frames taken out of the tables, to be put when no CPU can reach them any more.  Filled by
  * vm_zap, emptied by tlb_batch_flush.
  */
-#define TLB_BATCH 64
+#define TLB_BATCH (64 + PT_BATCH)
 struct tlb_batch {
 	struct vm *vm;
 	uint64_t start, end; /* translations to forget; end 0: none */

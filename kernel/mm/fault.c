@@ -102,25 +102,38 @@ file_prot(const struct vma *a)
 	return a->flags & VMA_SHARED ? a->prot : a->prot & ~PROT_WRITE;
 }
 
-/* Maps neighbours of va that the page cache has.  Best effort. */
-static void
-fault_around(struct vm *vm, struct vma *a, uint64_t va)
+/*
+ * Maps frame p, whose reference the mapping takes over, at va, where nothing is mapped; and in the same
+ * step the neighbours of va that the page cache has.
+ */
+static int
+map_around(struct vm *vm, struct vma *a, uint64_t va, struct page *p)
 {
+	struct pt_leaf leaves[FAULT_AROUND] __attribute__((uninitialized));
 	struct inode *inode = a->file->inode;
 	uint64_t window = ALIGN_DOWN(va, FAULT_AROUND * PAGE_SIZE);
 	uint64_t at = MAX(window, a->start);
 	uint64_t end = MIN(window + FAULT_AROUND * PAGE_SIZE, a->end);
-	unsigned prot = file_prot(a);
-	struct page *p;
+	unsigned prot = file_prot(a) | PROT_USER, n = 1;
+	int err;
 
-	for (; at < end; at += PAGE_SIZE) {
+	leaves[0] = (struct pt_leaf){va, pte_make(page_paddr(p), prot)};
+	for (; at < end && inode->ops->peek_page; at += PAGE_SIZE) {
 		if (at == va || pte_present(arch_pt_get(&vm->pt, at)))
 			continue;
 		if (inode->ops->peek_page(inode, file_index(a, at), &p) != 0)
 			continue;
-		if (map_new(vm, at, p, prot) != 0)
-			return;
+		leaves[n++] = (struct pt_leaf){at, pte_make(page_paddr(p), prot)};
 	}
+	err = arch_pt_map_all(&vm->pt, leaves, n);
+	for (unsigned i = 0; i < n; i++) {
+		p = page_of(pte_paddr(leaves[i].pte));
+		if (unlikely(err != 0))
+			page_put(p);
+		else
+			rss_add(vm, p);
+	}
+	return err;
 }
 
 static int
@@ -137,10 +150,7 @@ fill_file(struct vm *vm, struct vma *a, uint64_t va, unsigned access)
 		page_put(p);
 		return err;
 	}
-	err = map_new(vm, va, p, file_prot(a));
-	if (err == 0 && inode->ops->peek_page != NULL)
-		fault_around(vm, a, va);
-	return err;
+	return map_around(vm, a, va, p);
 }
 
 /* A write to a present page that is mapped read-only, in an area that allows it. */

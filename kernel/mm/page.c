@@ -10,6 +10,7 @@
  */
 #include "kernel/mm/page.h"
 
+#include "kernel/harden/ro_pgtable.h"
 #include "kernel/lib/print.h"
 #include "kernel/lib/spinlock.h"
 #include "kernel/lib/string.h"
@@ -89,13 +90,13 @@ first_taken(uint64_t base, uint64_t end)
 	return found;
 }
 
-/* First fit below limit; false if there is none. */
+/* First fit below limit, at a multiple of align; false if there is none. */
 static bool
-early_find(uint64_t size, uint64_t limit, uint64_t *out)
+early_find(uint64_t size, uint64_t align, uint64_t limit, uint64_t *out)
 {
 	for (unsigned i = 0; i < boot_info.nram; i++) {
 		const struct boot_range *r = &boot_info.ram[i];
-		uint64_t base = ALIGN_UP(r->base.v, PAGE_SIZE);
+		uint64_t base = ALIGN_UP(r->base.v, align);
 		uint64_t end = MIN(ALIGN_DOWN(r->base.v + r->size, PAGE_SIZE), limit);
 
 		while (base < end && size <= end - base) {
@@ -105,14 +106,14 @@ early_find(uint64_t size, uint64_t limit, uint64_t *out)
 				*out = base;
 				return true;
 			}
-			base = t->base.v + t->size;
+			base = ALIGN_UP(t->base.v + t->size, align);
 		}
 	}
 	return false;
 }
 
 paddr_t
-page_alloc_early(size_t frames)
+page_alloc_early_aligned(size_t frames, size_t align)
 {
 	uint64_t size = (uint64_t)frames << PAGE_SHIFT;
 	uint64_t base;
@@ -120,11 +121,17 @@ page_alloc_early(size_t frames)
 	assert(pages == NULL);
 	if (ntaken == 0)
 		take_fixed_ranges();
-	if (!early_find(size, EARLY_LIMIT, &base) && !early_find(size, UINT64_MAX, &base))
+	if (!early_find(size, align, EARLY_LIMIT, &base) && !early_find(size, align, UINT64_MAX, &base))
 		panic("no memory for %zu early frames", frames);
 	take_range(base, size);
 	memset(phys_to_virt(PADDR(base)), 0, size);
 	return PADDR(base);
+}
+
+paddr_t
+page_alloc_early(size_t frames)
+{
+	return page_alloc_early_aligned(frames, PAGE_SIZE);
 }
 
 /* ---- The buddy allocator ---------------------------------------------------------------------- */
@@ -241,6 +248,7 @@ page_init(void)
 			base = t ? t->base.v + t->size : end;
 		}
 	}
+	total_frames += pgtable_init();
 	reserve = MAX(total_frames / 64, 64ul);
 }
 
@@ -368,7 +376,7 @@ page_total(void)
 uint64_t
 page_free_count(void)
 {
-	uint64_t n = READ_ONCE(free_frames);
+	uint64_t n = READ_ONCE(free_frames) + pgtable_free_count();
 
 	for (unsigned i = 0; i < MAX_CPUS; i++)
 		n += READ_ONCE(caches[i].n);

@@ -15,7 +15,7 @@ enum page_type {
 	PAGE_RESERVED, /* firmware, kernel image: never allocated */
 	PAGE_FREE,     /* in the buddy allocator or in a CPU's cache */
 	PAGE_KERNEL,   /* kernel data: stacks, buffers */
-	PAGE_TABLE,    /* translation table */
+	PAGE_TABLE,    /* translation table: kernel/harden/ro_pgtable.c */
 	PAGE_SLAB,     /* kernel/mm/heap.c */
 	PAGE_ANON,     /* user memory without a file */
 	PAGE_FILE,     /* page cache: belongs to an inode */
@@ -36,6 +36,8 @@ struct page {
  * the frame holds now.
  */
 #define PAGE_FETCHABLE BIT(15)
+/* Of frames that are tables, or free to become some: kernel/harden/ro_pgtable.c. */
+#define PAGE_POOL BIT(14)
 
 extern struct page *pages; /* indexed by frame number; only from the first frame of RAM on */
 extern uint64_t page_first; /* the first frame that `pages` covers */
@@ -46,6 +48,8 @@ void page_init(void);
 /* Zeroed frames for start-up, before page_init; panics when there are none.  Below 1 GiB (which the
  * early tables map) as long as there are any. */
 paddr_t page_alloc_early(size_t frames);
+/* The same, at a multiple of align bytes. */
+paddr_t page_alloc_early_aligned(size_t frames, size_t align);
 /* Gives reserved memory (the unpacked initramfs) to the allocator; whole frames inside the range. */
 void page_release(paddr_t base, uint64_t size);
 

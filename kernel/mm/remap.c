@@ -99,12 +99,9 @@ vm_mprotect(struct vm *vm, uint64_t addr, uint64_t length, unsigned prot)
 
 /* ---- mremap ----------------------------------------------------------------------------------- */
 
-#define MOVE_CHUNK 64
-
 struct moving {
 	unsigned n;
-	uint64_t va[MOVE_CHUNK];
-	pte_t pte[MOVE_CHUNK];
+	struct pt_leaf leaves[PT_BATCH];
 };
 
 static pte_t
@@ -112,8 +109,7 @@ take_pte(void *arg, uint64_t va, pte_t old)
 {
 	struct moving *m = arg;
 
-	m->va[m->n] = va;
-	m->pte[m->n++] = old;
+	m->leaves[m->n++] = (struct pt_leaf){va, old};
 	return pte_none();
 }
 
@@ -121,22 +117,23 @@ take_pte(void *arg, uint64_t va, pte_t old)
 static int
 move_pages(struct vm *vm, uint64_t from, uint64_t to, uint64_t length, uint64_t *done)
 {
-	for (*done = 0; *done < length; *done += MOVE_CHUNK * PAGE_SIZE) {
+	for (uint64_t at = from; at < from + length;) {
 		struct moving m = {0};
-		uint64_t start = from + *done;
-		uint64_t end = start + MIN(MOVE_CHUNK * PAGE_SIZE, length - *done);
+		int err;
 
-		arch_pt_update(&vm->pt, start, end, take_pte, &m);
-		for (unsigned i = 0; i < m.n; i++) {
-			if (arch_pt_map(&vm->pt, m.va[i] - from + to, m.pte[i]) == 0)
-				continue;
-			*done = m.va[i] - from;
-			/* Their tables are still there. */
-			for (; i < m.n; i++)
-				(void)!arch_pt_map(&vm->pt, m.va[i], m.pte[i]);
-			return -ENOMEM;
+		*done = at - from;
+		at = arch_pt_update_some(&vm->pt, at, from + length, take_pte, &m);
+		for (unsigned i = 0; i < m.n; i++)
+			m.leaves[i].va += to - from;
+		err = arch_pt_map_all(&vm->pt, m.leaves, m.n);
+		if (err) {
+			for (unsigned i = 0; i < m.n; i++)
+				m.leaves[i].va -= to - from;
+			(void)!arch_pt_map_all(&vm->pt, m.leaves, m.n); /* their tables are still there */
+			return err;
 		}
 	}
+	*done = length;
 	return 0;
 }
 

@@ -95,9 +95,6 @@ zap_pte(void *arg, uint64_t va, pte_t old)
 	struct tlb_batch *b = arg;
 	struct page *p = page_of(pte_paddr(old));
 
-	/* The leaves of all frames in the batch have been cleared by now: only this one has not. */
-	if (unlikely(b->n == TLB_BATCH))
-		tlb_batch_flush(b);
 	b->start = MIN(b->start, va);
 	b->end = MAX(b->end, va + PAGE_SIZE);
 	b->frames[b->n++] = p;
@@ -108,7 +105,12 @@ zap_pte(void *arg, uint64_t va, pte_t old)
 void
 vm_zap(struct tlb_batch *b, uint64_t start, uint64_t end)
 {
-	arch_pt_update(&b->vm->pt, start, end, zap_pte, b);
+	while (start < end) {
+		/* Between two steps the leaves of all frames in the batch are cleared. */
+		if (unlikely(b->n > TLB_BATCH - PT_BATCH))
+			tlb_batch_flush(b);
+		start = arch_pt_update_some(&b->vm->pt, start, end, zap_pte, b);
+	}
 }
 
 struct vm *
@@ -176,6 +178,8 @@ struct copy {
 	int err;
 	bool protected; /* a leaf of the parent lost its write permission */
 	uint64_t eager; /* page to copy at once; 0: none */
+	unsigned n;
+	struct pt_leaf leaves[PT_BATCH]; /* the child's next, whose frames are referenced already */
 };
 
 /*
@@ -192,6 +196,33 @@ page_to_copy(struct vm *parent)
 	return ALIGN_DOWN(tf_sp(arch_user_frame(current)), PAGE_SIZE);
 }
 
+/* Maps what was gathered for the child. */
+static void
+map_gathered(struct copy *c)
+{
+	int err = arch_pt_map_all(&c->child->pt, c->leaves, c->n);
+
+	for (unsigned i = 0; i < c->n; i++) {
+		struct page *p = page_of(pte_paddr(c->leaves[i].pte));
+
+		if (err)
+			page_put(p);
+		else
+			rss_add(c->child, p);
+	}
+	if (err)
+		c->err = err;
+	c->n = 0;
+}
+
+static void
+gather(struct copy *c, uint64_t va, pte_t pte)
+{
+	c->leaves[c->n++] = (struct pt_leaf){va, pte};
+	if (c->n == PT_BATCH)
+		map_gathered(c);
+}
+
 /* Gives the child a frame of its own with p's contents.  False: it cannot, share as usual. */
 static bool
 copy_page(struct copy *c, uint64_t va, struct page *p, pte_t old)
@@ -200,12 +231,8 @@ copy_page(struct copy *c, uint64_t va, struct page *p, pte_t old)
 
 	if (!(pte_prot(old) & PROT_WRITE) || page_alloc(PAGE_ANON, &q) != 0)
 		return false;
-	if (arch_pt_map(&c->child->pt, va, pte_make(page_paddr(q), pte_prot(old))) != 0) {
-		page_put(q);
-		return false;
-	}
 	memcpy(page_addr(q), page_addr(p), PAGE_SIZE);
-	rss_add(c->child, q);
+	gather(c, va, pte_make(page_paddr(q), pte_prot(old)));
 	return true;
 }
 
@@ -223,12 +250,7 @@ copy_pte(void *arg, uint64_t va, pte_t old)
 	if (va == c->eager && copy_page(c, va, p, old))
 		return old;
 	e = cow_share(p, old);
-	c->err = arch_pt_map(&c->child->pt, va, e);
-	if (c->err) {
-		page_put(p);
-		return old;
-	}
-	rss_add(c->child, p);
+	gather(c, va, e);
 	c->protected |= !pte_equal(e, old);
 	return e;
 }
@@ -257,14 +279,17 @@ fork_area(struct vm *parent, struct vm *child, struct vma *a, struct copy *c)
 int
 vm_fork(struct vm *parent, struct vm **out)
 {
-	struct copy c = {0};
+	struct copy c __attribute__((uninitialized));
 	struct vm *child;
 	int err = vm_create(&child);
 
 	if (err)
 		return err;
 	c.child = child;
+	c.err = 0;
+	c.protected = false;
 	c.eager = page_to_copy(parent);
+	c.n = 0;
 	mutex_lock(&parent->lock);
 	child->brk_start = parent->brk_start;
 	child->brk = parent->brk;
@@ -286,6 +311,8 @@ vm_fork(struct vm *parent, struct vm **out)
 	err = parent->count ? vm_reserve(child, parent->count) : 0;
 	for (unsigned i = 0; i < parent->count && err == 0; i++)
 		err = fork_area(parent, child, parent->areas[i], &c);
+	map_gathered(&c);
+	err = err ? err : c.err;
 	/*
 	 * Other threads of the parent may write through their TLBs until here: the child, which has not
 	 * run yet, sees that as written before the fork.

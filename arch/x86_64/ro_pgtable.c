@@ -1,0 +1,108 @@
+/*
+ * Row ro-pgtable on this processor: the window on the page tables.
+ *
+ * The window's root maps the blocks in which tables lie, writable, at their physical addresses in the low
+ * half; the kernel half is everyone's.  Its own tables lie in such a block, too.  A CPU loads it for a few
+ * stores, with interrupts off.  An NMI that comes in between runs on it: bit 12 of CR3 is clear, so the
+ * ways in and out (entry.S) take it for a kernel root, and leave it.
+ *
+ * With PCIDs (asid.c) it has a number of its own, and nothing that the TLB kept from the window before: the
+ * kernel's mappings may have changed since.  No page of the low half is global.
+ */
+#include "kernel/harden/harden.h"
+#include "kernel/harden/ro_pgtable.h"
+#include "kernel/lib/print.h"
+#include "kernel/lib/string.h"
+#include "kernel/mm/page.h"
+#include "x86.h"
+
+uint64_t x86_window_offset ro_after_init; /* from where tables are read to where they are written */
+static uint64_t window_root ro_after_init;
+static bool ready ro_after_init;
+
+struct table_window
+x86_window_open(void)
+{
+	struct table_window w = {.irq = arch_irq_save()};
+	struct cpu *c = this_cpu();
+
+	if (unlikely(!ready))
+		return w;
+	assert(c->table_windows == 0);
+	w.cr3 = x86_read_cr3() | x86_entry_data_of(c)->keep_tlb;
+	WRITE_ONCE(c->table_windows, 1);
+	x86_write_cr3(w.cr3 & CR3_KEEP_TLB ? window_root | PCID_WINDOW : window_root);
+	return w;
+}
+
+void
+x86_window_close(struct table_window w)
+{
+	if (likely(ready)) {
+		x86_write_cr3(w.cr3);
+		WRITE_ONCE(this_cpu()->table_windows, 0);
+	}
+	arch_irq_restore(w.irq);
+}
+
+/* ---- The window's tables ---- */
+
+#define SHIFT(level)	 (PAGE_SHIFT + 9 * ((level)-1))
+#define INDEX(va, level) ((va) >> SHIFT(level) & 511)
+
+/* The entry of the 2 MiB page at pa; makes the tables on the way while start-up lasts. */
+static uint64_t *
+window_entry(uint64_t pa)
+{
+	uint64_t *table = phys_to_virt(PADDR(window_root));
+
+	for (unsigned level = 4; level > 2; level--) {
+		uint64_t *e = &table[INDEX(pa, level)];
+		paddr_t frame;
+
+		if (!(*e & PTE_P)) {
+			if (pgtable_alloc(0, &frame))
+				panic("mmu: no memory for the window's tables");
+			memset(phys_to_virt(frame), 0, PAGE_SIZE);
+			*e = frame.v | PTE_P | PTE_W;
+		}
+		table = phys_to_virt(PADDR(*e & PTE_FRAME));
+	}
+	return &table[INDEX(pa, 2)];
+}
+
+/* A pair, as every root; what would be user mode's stays empty. */
+void
+x86_window_init(const uint64_t *kernel_root)
+{
+	paddr_t pair;
+	uint64_t *root;
+
+	if (pgtable_alloc(1, &pair))
+		panic("mmu: no memory for the window's tables");
+	root = phys_to_virt(pair);
+	memset(root, 0, 2 * PAGE_SIZE);
+	memcpy(root + 256, kernel_root + 256, PAGE_SIZE / 2);
+	window_root = pair.v;
+	for (unsigned i = 0; i < boot_info.nram; i++) {
+		const struct boot_range *r = &boot_info.ram[i];
+
+		for (uint64_t pa = ALIGN_DOWN(r->base.v, 1ul << SHIFT(3)); pa < r->base.v + r->size; pa += 1ul << SHIFT(3))
+			(void)window_entry(pa);
+	}
+}
+
+void
+x86_window_add(paddr_t block)
+{
+	set_entry(window_entry(block.v),
+		  block.v | (x86_pte_bits(PROT_READ | PROT_WRITE) & ~PTE_G) | PTE_PS);
+}
+
+void
+x86_window_ready(void)
+{
+	ready = harden_wanted(HARDEN_RO_PGTABLE);
+	if (ready)
+		x86_window_offset = direct_map_base;
+}
