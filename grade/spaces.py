@@ -131,7 +131,7 @@ class Kernel:
 
     def roots(self) -> dict[int, str]:
         """Physical root table -> a name, for every address space there is: each CPU's, each on vm_all, and
-        the kernel's own. The guest must stand."""
+        the kernel's own; but not the window on page tables, which is none. The guest must stand."""
         out: dict[int, str] = {}
         if "kernel_pt" in self.image:
             try:
@@ -145,8 +145,24 @@ class Kernel:
         views = {user: kernel for kernel in out if (user := self.user_root(kernel)) is not None}
         for cpu in self.machine.gdb.cpus():
             root = self.cpu.root_of(self.machine, cpu)
+            if root == self.window_root():
+                continue
             out.setdefault(views.get(root, root), f"CPU {cpu}'s {self.cpu.root.upper()}")
         return out
+
+    def window_root(self) -> int | None:
+        """The root that a CPU loads while it writes page tables (row ro-pgtable). None before there is one."""
+        if "window_root" not in self.image:
+            return None
+        try:
+            return self.u64(self.image.sym("window_root")) & self.cpu.address or None
+        except KernelStateError:
+            return None
+
+    def windows(self, cpu: int) -> int:
+        """How many windows on page tables a CPU has open, as its own count says."""
+        base = self.image.sym("cpus") + cpu * self.image.sizeof("struct cpu")
+        return self.member(base, "struct cpu", "table_windows")
 
     def user_root(self, root: int) -> int | None:
         """The root that user mode loads for the address space whose own root is given: the other one of the
