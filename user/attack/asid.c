@@ -52,6 +52,7 @@ try_space(void)
 	int status;
 
 	if (child == 0) {
+		attack_page_loot[0] = 0; /* a fault later would change tables, and with them what the TLB holds */
 		t_call(SYS_sched_yield, 0, 0);
 		if (*(volatile uint64_t *)attack_page_secret == 0)
 			t_call(SYS_exit_group, NOT_MINE, 0);
