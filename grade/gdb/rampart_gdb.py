@@ -427,10 +427,10 @@ def symbol_note(start: int, end: int) -> str:
     names = []
     for label in ("text", "rodata", "data"):
         try:
-            lo = int(gdb.parse_and_eval(f"(unsigned long)&__{label}_start"))
+            lo, hi = (int(gdb.parse_and_eval(f"(unsigned long)&__{label}_{edge}")) for edge in ("start", "end"))
         except gdb.error:
             continue
-        if start <= lo < end:
+        if start < hi and lo < end:
             names.append(label)
     return f"  kernel {', '.join(names)}" if names else ""
 
