@@ -88,8 +88,7 @@ def look(boot: Boot, image: Image, registers: list[Register], seed: int, smp: in
     # Two CPUs that arrive together count as one.
     events = [Event("an attack's end", image.sym("oops"), ROUNDS),
               Event("an attack's call", image.sym("vuln_ioctl"), ROUNDS),
-              Event("a system call", image.sym("syscall_dispatch"), 50 * smp),
-              Event("a switch", image.sym("schedule"), 20 * smp)]
+              Event("a system call", image.sym("syscall_dispatch"), 50 * smp)]
     return [f"{moment}: {w}" for moment, _ in visit(m, draw(seed, f"pin-{smp}", events, MOMENTS), 240)
             for w in wrong_bits(m, image, registers)]
 
