@@ -284,7 +284,7 @@ QGDB	= -S -chardev socket,id=gdb,path=$(GDBSOCK),server=on,wait=off -gdb chardev
 # ---- Verbs ------------------------------------------------------------------------------------
 
 .PHONY: FORCE build kernel initrd run gdb attack test soak ready tools bench iso test-bochs harden-report \
-	linux lab grade check-labs handouts test-handouts check-headers clean help
+	linux handouts test-handouts check-headers clean help lab show grade why diagnose progress reset submit solution lab-branches check-labs
 
 build: kernel initrd ## the kernel and the initramfs (what a bare `make` does)
 
@@ -304,8 +304,9 @@ gdb: build ## debug: joins a `make run DEBUG=1`, or boots by itself with the con
 	$(Q)GDB='$(GDB)' $(PYTHON) -m grade.debug --arch $(ARCH) --socket $(GDBSOCK) \
 		--console $(B)/console.log -- $(QEMU) $(QFLAGS) $(QGDB) -append '$(APPEND)'
 
-attack: build ## boot, run the attack NAME=... and power off; without NAME, list them
-	$(Q)$(QEMU) $(QFLAGS) -serial mon:stdio -append '$(APPEND) -- /bin/attack $(or $(NAME),-l)'
+own-attack = $(if $(wildcard .lab .course),$(shell $(PYTHON) -m grade.lab which --attack))
+attack: build ## boot, run the attack NAME=... and power off; without NAME the lab's, or list them
+	$(Q)$(QEMU) $(QFLAGS) -serial mon:stdio -append '$(APPEND) -- /bin/attack $(or $(NAME),$(own-attack),-l)'
 
 # What is needed, for each architecture; then one pytest for all, so that none keeps another's from
 # reporting, and its closing line is the last that is printed.
@@ -348,21 +349,51 @@ harden-report: build ## one table: each mitigation's state, attacks, checks and 
 linux: ## fetch the Linux kernel that bench compares with (by apt, unpacked and not installed)
 	$(Q)$(PYTHON) -m grade.fetch_linux --arch $(ARCH)
 
-# In a starter directory the file .lab names the lab.
-LAB	?= $(shell cat .lab 2>/dev/null)
+# In a starter and in a course's branch the tree knows its lab.
+ifeq ($(origin LAB),undefined)
+LAB	= $(eval LAB := $(if $(wildcard .lab .course),$(shell $(PYTHON) -m grade.lab which)))$(LAB)
+endif
 LABS	:= $(notdir $(patsubst %/,%,$(dir $(wildcard labs/*/lab.toml))))
 need-lab = $(if $(LAB),,$(error which lab? LAB=NAME, one of: $(LABS)))
+lab-verb = $(need-lab)$(Q)$(PYTHON) -m grade.lab $(1) --arch $(ARCH) '$(LAB)'
+seed	= $(if $(SEED),--seed '$(SEED)')
 
 lab: ## make the starter of LAB=... in the new directory DEST=...
 	$(need-lab)$(if $(DEST),,$(error where to? DEST=directory))
-	$(Q)$(PYTHON) -m grade.lab lab --arch $(ARCH) '$(LAB)' '$(DEST)'
+	$(call lab-verb,lab) '$(DEST)'
+
+show: ## what LAB=... asks: files to edit, reading list, checks
+	$(call lab-verb,show)
 
 grade: ## grade LAB=... as it stands here or in FROM=dir; SEED=... repeats a grade exactly
-	$(need-lab)
-	$(Q)$(PYTHON) -m grade.lab grade --arch $(ARCH) '$(LAB)' --from '$(FROM)' $(if $(SEED),--seed '$(SEED)')
+	$(call lab-verb,grade) --from '$(FROM)' $(seed)
 
-check-labs: build ## prove the labs themselves (LAB=... for one): starter, solutions, mutants
-	$(Q)$(PYTHON) -m grade.lab check --arch $(ARCH) $(LAB)
+why: ## stop in GDB where CHECK=... begins to look; AT=failure: where it fails
+	$(if $(CHECK),,$(error which check? CHECK=NAME, see `make show`))
+	$(call lab-verb,why) '$(CHECK)' $(if $(AT),--fails) $(seed)
+
+diagnose: ## GDB on the lab's broken kernel, whose source you do not have
+	$(call lab-verb,diagnose)
+
+progress: ## the labs, what each scored here, what is due when
+	$(Q)$(PYTHON) -m grade.lab progress
+
+reset: ## the lab's files as they came; your work is kept in .lab-backup
+	$(call lab-verb,reset)
+
+submit: ## check the list of files, build, pack LAB-submission.tar.gz
+	$(call lab-verb,submit)
+
+solution: ## after an attempt: what the reference does otherwise than FROM=dir, and why
+	$(call lab-verb,solution) --from '$(FROM)'
+
+lab-branches: ## publish the course of labs/course.toml: DEST=dir, and PRIVATE=dir with the solutions
+	$(if $(DEST),,$(error where to? DEST=directory, and PRIVATE=directory for the instructor))
+	$(Q)$(PYTHON) -m grade.lab branches '$(DEST)' $(if $(PRIVATE),--private '$(PRIVATE)') \
+		$(if $(filter 0,$(DIAGNOSIS)),--no-diagnosis)
+
+check-labs: ## prove the labs (LAB=... for one; SINCE=commit: those that changes touch) on both architectures, or on ARCH
+	$(Q)$(PYTHON) -m grade.lab check --arches '$(TESTED)' $(if $(SINCE),--since '$(SINCE)') $(LAB)
 
 handouts: ## the chapters as a site that opens from disk: build/handouts/index.html (HANDOUTS=1 ./setup)
 	@$(PYTHON) -c 'import mkdocs' 2>/dev/null || { echo 'no MkDocs here: HANDOUTS=1 ./setup' >&2; exit 1; }

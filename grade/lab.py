@@ -3,11 +3,15 @@
     lab LAB DEST                        write LAB's starter to DEST
     grade LAB [--from DIR] [--seed N]   grade the files of DIR that the lab names; everything else is pristine
     check [LAB...]                      prove labs: starter, solutions, mutants (make check-labs)
+    branches DEST [--private DIR]       publish the course: the students' repository, and the instructor's
     show LAB                            what the lab asks, its reading list, counted
-    why LAB CHECK                       boot the answer and stop in GDB where CHECK looks
+    why LAB CHECK [--fails]             boot the answer and stop in GDB where CHECK looks, or where it fails
     diagnose LAB                        boot the lab's broken kernel for GDB
+    progress                            the labs of the course, what each scored here
     reset LAB                           back to the starter; what was there is kept in .lab-backup
     submit LAB                          check that the answer builds, and pack it
+    solution LAB [--from DIR]           after an attempt: what the reference does otherwise, and why
+    which [--attack]                    the lab that this tree is about
 
 Exit status: 0 graded (whatever the score) or done; 1 what was asked for is not so (a proof failed, no such
 lab, a submission that is not complete); 2 the grader or the host failed, which is nobody's zero.
@@ -16,16 +20,20 @@ lab, a submission that is not complete); 2 the grader or the host failed, which 
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
+import tempfile
 import traceback
 from pathlib import Path
 
 from grade.labs import desk, report
+from grade.labs.course import FILE as COURSE_FILE, Entry, read as read_course
 from grade.labs.cut import CutError
 from grade.labs.grading import GraderError, grade
-from grade.labs.prove import give_diagnosis, prove
+from grade.labs.prove import Prover, give_diagnosis, table, touched
+from grade.labs.publish import grading_place, publish
 from grade.labs.sandbox import SandboxError, choose
-from grade.labs.spec import SpecError, all_labs, lab_named, reading_lines
+from grade.labs.spec import Lab, SpecError, all_labs, lab_named, load, reading_lines
 from grade.labs.tree import TreeError, make_starter
 from grade.labs.workshop import SubmissionError, Workshop, WorkshopError
 from grade.qemu import ARCHES, QemuError
@@ -41,7 +49,7 @@ def do_lab(args: argparse.Namespace) -> int:
     make_starter(ROOT, lab, dest)
     with Workshop(ROOT, lab, choose(trust=True)) as workshop:
         give_diagnosis(ROOT, workshop, dest)
-        start = workshop.build({name: (dest / name).read_bytes() for name in lab.editable})
+        start = workshop.build(workshop.take(dest))
         workshop.give_base(start, dest)
         workshop.give_busybox(dest)
     again = "" if args.arch == "x86_64" else f" ARCH={args.arch}"
@@ -56,8 +64,9 @@ def do_grade(args: argparse.Namespace) -> int:
     if not source.is_dir():
         print(f"lab: {args.source}: no such directory", file=sys.stderr)
         return 1
+    place, lab = grading_place(ROOT, lab, source)
     # One's own tree is one's own work: it may be run without isolation where there is none.
-    with Workshop(ROOT, lab, choose(args.trust or source == ROOT)) as workshop:
+    with Workshop(place, lab, choose(args.trust or source == ROOT)) as workshop:
         try:
             submission: dict[str, bytes] | SubmissionError = workshop.take(source)
         except SubmissionError as error:
@@ -65,17 +74,54 @@ def do_grade(args: argparse.Namespace) -> int:
         data = report.as_dict(grade(workshop, submission, args.seed))
     out = Path(args.out) if args.out else ROOT / "build" / "grade" / lab.name / lab.arch
     report.write(data, out)
+    if not isinstance(submission, SubmissionError):
+        desk.record(lab, submission, data)
     print(report.terminal(data), end="")
     return 0
 
 
 def do_check(args: argparse.Namespace) -> int:
     """Proves labs."""
-    labs = [lab_named(ROOT, name, args.arch) for name in args.labs] if args.labs else all_labs(ROOT, args.arch)
-    good = True
-    for lab in labs:
-        good = prove(ROOT, lab, choose(trust=True), args.seed, args.only) and good
-    return 0 if good else 1
+    arches = args.arches.split()
+    labs = [lab_named(ROOT, name, None) for name in args.labs] or all_labs(ROOT, None)
+    if args.since:
+        done = subprocess.run(["git", "-C", str(ROOT), "diff", "--name-only", f"{args.since}...HEAD"],
+                              capture_output=True, text=True, check=True)
+        labs = [lab for lab in labs if touched(ROOT, lab, done.stdout.splitlines())]
+    return _prove(labs, arches, args)
+
+
+def _prove(labs: list[Lab], arches: list[str], args: argparse.Namespace) -> int:
+    """Proves labs on architectures, as far as they are there for them, and prints the table."""
+    course = read_course(ROOT) if (ROOT / COURSE_FILE).is_file() else None
+    provers = [Prover(ROOT, load(lab.folder, arch), choose(trust=True), args.seed, args.only).run(course)
+               for arch in arches for lab in labs if arch in lab.architectures]
+    if not provers:
+        print("no lab to prove")
+        return 0
+    print("\n" + table(provers), end="")
+    return 0 if all(p.holds for p in provers) else 1
+
+
+def do_branches(args: argparse.Namespace) -> int:
+    """Publishes the course."""
+    course = read_course(ROOT)
+    dest, private = Path(args.dest), Path(args.private) if args.private else None
+    branches = publish(ROOT, course, dest, private, None if args.no_diagnosis else _diagnoses)
+    print(f"{course.title}: {len(course.entries)} labs in {dest}" + (f", solutions in {private}" if private else ""))
+    print("".join(f"  {b}\n" for b in branches), end="")
+    return 0
+
+
+def _diagnoses(entry: Entry) -> dict[str, bytes]:
+    """The broken kernels that come with a lab's branch."""
+    out: dict[str, bytes] = {}
+    for arch in entry.architectures:
+        lab = load(ROOT / "labs" / entry.folder, arch)
+        with Workshop(ROOT, lab, choose(trust=True)) as workshop, tempfile.TemporaryDirectory() as scratch:
+            give_diagnosis(ROOT, workshop, Path(scratch))
+            out |= {str(p.relative_to(scratch)): p.read_bytes() for p in Path(scratch).rglob("*") if p.is_file()}
+    return out
 
 
 def do_show(args: argparse.Namespace) -> int:
@@ -114,11 +160,22 @@ def parser() -> argparse.ArgumentParser:
     p = verb("check", do_check, lab=False)
     p.add_argument("labs", nargs="*")
     p.add_argument("--only", default="", help="only variants whose name contains this")
+    p.add_argument("--arches", default=" ".join(sorted(ARCHES)), help="architectures (default: all)")
+    p.add_argument("--since", default="", help="only labs that changes since this commit may touch")
+    p = verb("branches", do_branches, lab=False)
+    p.add_argument("dest")
+    p.add_argument("--private", default="", help="where the instructor's repository goes")
+    p.add_argument("--no-diagnosis", action="store_true", help="without the broken kernels, which take time to build")
     verb("show", do_show)
-    verb("why", desk.why).add_argument("check")
+    p = verb("why", desk.why)
+    p.add_argument("check")
+    p.add_argument("--fails", action="store_true", help="stop where the check fails, not where it begins to look")
     verb("diagnose", desk.diagnose)
     verb("reset", desk.reset)
     verb("submit", desk.submit)
+    verb("progress", desk.progress, lab=False)
+    verb("solution", desk.solution).add_argument("--from", dest="source", default="", help="directory of the answer")
+    verb("which", desk.which, lab=False).add_argument("--attack", action="store_true", help="its attack's name")
     return top
 
 

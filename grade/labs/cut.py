@@ -147,15 +147,20 @@ def replacement(item: Item, stubs: dict[str, str]) -> str:
 
 def swap(text: str, items: list[Item], source: str) -> str:
     """`text` with each item's definition replaced by the one that `source` has under that name."""
-    edits: list[tuple[Span, str]] = []
-    for item in items:
+    return swap_each(text, [(item, source) for item in items])
+
+
+def swap_each(text: str, pairs: list[tuple[Item, str]]) -> str:
+    """The same, where each definition may come from another source."""
+    edits: list[tuple[Span, str, Item]] = []
+    for item, source in pairs:
         there = find(source, item)
-        edits.append((find(text, item), source[there.start:there.end]))
+        edits.append((find(text, item), source[there.start:there.end], item))
     edits.sort(key=lambda edit: edit[0])
-    for (a, _), (b, _) in zip(edits, edits[1:]):
+    for (a, _, one), (b, _, other) in zip(edits, edits[1:]):
         if b.start < a.end:
-            raise CutError(f"{items[0].path}: two cuts overlap")
-    for span, new in reversed(edits):
+            raise CutError(f"{one.path}: two cuts overlap: {one.name} and {other.name}")
+    for span, new, _ in reversed(edits):
         text = text[:span.start] + new + text[span.end:]
     return text
 
@@ -179,6 +184,25 @@ def cut(root: Path, items: list[Item], stubs: dict[str, str]) -> dict[str, str]:
             replacement(item, stubs)        # complains in the stubs' name
         out[path] = swap(file.read_text(), group, stubs[path])
     return out
+
+
+def cut_all(root: Path, labs: list[tuple[str, list[Item], dict[str, str]]]) -> dict[str, str]:
+    """Several labs (name, items, stubs) cut on one base. What two of them cut must have the same stub in both."""
+    first: dict[Item, tuple[str, str]] = {}
+    pairs: dict[str, list[tuple[Item, str]]] = {}
+    for lab, items, stubs in labs:
+        for item in items:
+            new = replacement(item, stubs)
+            if item in first:
+                if first[item][1] != new:
+                    raise CutError(f"{item}: {first[item][0]} and {lab} put different stubs there")
+                continue
+            first[item] = lab, new
+            pairs.setdefault(item.path, []).append((item, stubs[item.path]))
+    for path in pairs:
+        if not (root / path).is_file():
+            raise CutError(f"{path}: no such file")
+    return {path: swap_each((root / path).read_text(), group) for path, group in pairs.items()}
 
 
 def restore(starter: dict[str, str], root: Path, items: list[Item]) -> dict[str, str]:

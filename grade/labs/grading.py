@@ -40,6 +40,10 @@ class Ended(RuntimeError):
     """The guest did something after which this boot shows nothing more; the text says what."""
 
 
+class Enough(Exception):
+    """All that was wanted of a grading is decided: this boot need not go on."""
+
+
 class GraderError(RuntimeError):
     """The checks themselves are wrong; never a verdict."""
 
@@ -83,6 +87,8 @@ class Guest:
         ends = {image.sym(n): n for n in ("panic", "die") if n in image}
         points = [here, *ends, *([extra] if extra else [])]
         self._console_mark = len(m.transcript)
+        if self._run.enough():
+            raise Enough
         try:
             for point in points:
                 m.gdb.set_break(point)
@@ -152,6 +158,12 @@ class Run:
     gates: dict[str, Verdict] = field(default_factory=dict)
     checks: dict[str, Verdict] = field(default_factory=dict)
     contained: bool = True
+    wanted: frozenset[str] = frozenset()        # stop when these are decided (none: when all boots are over) ...
+    red_ends: bool = False                      # ... or at the first that fails
+    scenario: str = ""                          # the boot that decides
+    deciders: dict[str, str] = field(default_factory=dict)      # gate or check -> the boot that decided it
+    on_decision: Callable[[Verdict, Guest | None], None] | None = None      # gets the wanted ones, and the guest then
+    guest: Guest | None = None                  # of the last boot
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def rng(self, label: str) -> random.Random:
@@ -181,6 +193,16 @@ class Run:
                 raise GraderError(f"{name}: decided twice")
             verdict.passed, verdict.seen, verdict.expected, verdict.look = passed, seen, expected, look
             verdict.decided = True
+            self.deciders[name] = self.scenario
+        if self.on_decision and name in self.wanted:
+            self.on_decision(verdict, self.guest)
+        if self.enough():
+            raise Enough
+
+    def enough(self) -> bool:
+        """Whether nothing more is wanted."""
+        decided = {n: v.passed for table in (self.gates, self.checks) for n, v in table.items() if v.decided}
+        return bool(self.wanted) and self.wanted <= set(decided) or self.red_ends and not all(decided.values())
 
 
 class _Boot:
@@ -200,7 +222,8 @@ class _Boot:
                                 if run.contained else [])
 
     def __enter__(self) -> Guest:
-        return Guest(self._machine.__enter__(), self._run, self._program)
+        self._run.guest = Guest(self._machine.__enter__(), self._run, self._program)
+        return self._run.guest
 
     def __exit__(self, *error: Any) -> None:
         self._machine.__exit__(*error)
@@ -228,7 +251,9 @@ def run_scenarios(run: Run, scenarios: list[Callable[[Run], None]]) -> None:
         try:
             # An Image reads its file as it goes: each thread has one of its own.
             with contextlib.closing(Image(run.built.symbols, slide=None)) as image:
-                scenario(replace(run, image=image))
+                scenario(replace(run, image=image, scenario=scenario.__name__))
+        except Enough:
+            pass
         except (Ended, *GUEST_FAULTS) as error:
             lost.append(f"{scenario.__name__}\0{str(error).splitlines()[0]}")
         except BaseException as error:      # noqa: B902 - carried to the caller, below
@@ -251,6 +276,15 @@ def run_scenarios(run: Run, scenarios: list[Callable[[Run], None]]) -> None:
                 verdict.seen = f"not reached: {first}"
 
 
+@dataclass(frozen=True)
+class Only:
+    """What of a grading is wanted by who proves a lab; by default all of it."""
+
+    wanted: frozenset[str] = frozenset()
+    red_ends: bool = False
+    boots: frozenset[str] = frozenset()         # names of scenarios
+
+
 @dataclass
 class Grade:
     """The outcome of grading one submission."""
@@ -263,6 +297,7 @@ class Grade:
     checks: list[Verdict]
     problem: str = ""       # why it could not be built: "does not compile", ...
     problem_text: str = ""
+    deciders: dict[str, str] = field(default_factory=dict)
 
     @property
     def gated(self) -> bool:
@@ -275,7 +310,8 @@ class Grade:
         return 0 if self.gated else sum(c.points for c in self.checks if c.passed)
 
 
-def grade(workshop: Workshop, submission: dict[str, bytes] | Exception, seed: int, label: str = "submission") -> Grade:
+def grade(workshop: Workshop, submission: dict[str, bytes] | Exception, seed: int, label: str = "submission",
+          only: Only = Only()) -> Grade:
     """Builds, boots, judges. QemuError, WorkshopError, GraderError and OSError are no verdicts."""
     lab = workshop.lab
     gates = {n: Verdict(n, t, 0) for n, t in lab.gates.items()}
@@ -293,8 +329,9 @@ def grade(workshop: Workshop, submission: dict[str, bytes] | Exception, seed: in
             verdict.seen = f"not reached: {error.what}"
         return result
     try:
-        run = Run(lab, workshop, built, image, seed, gates, checks)
-        run_scenarios(run, load_checks(lab).scenarios())
+        run = Run(lab, workshop, built, image, seed, gates, checks, wanted=only.wanted, red_ends=only.red_ends,
+                  deciders=result.deciders)
+        run_scenarios(run, [s for s in load_checks(lab).scenarios() if not only.boots or s.__name__ in only.boots])
     finally:
         image.close()
         workshop.discard(built)

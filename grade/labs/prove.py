@@ -1,11 +1,18 @@
 """make check-labs: proves a lab. The starter builds, boots and scores 0, and its attack wins; the solution and a
-second one of another structure score full; each mutant loses the checks that it names; each cut name matters."""
+second one of another structure score full, and the solution does where the course's other labs are not done; each
+mutant loses the checks that it names; each cut name matters.
+
+Variants are built on the solution's objects. A mutant runs only the boots that decide what it loses, which the
+solution's grading has shown, and each boot ends when that is decided.
+"""
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -15,16 +22,19 @@ from grade.deadline import DeadlineError
 from grade.gdbstub import GdbClosed
 from grade.image import Image
 from grade.labs import tree
-from grade.labs.cut import CutError, cut, parse_cut, read_stubs, restore
-from grade.labs.grading import Grade, grade
+from grade.labs.course import Course, widened
+from grade.labs.cut import HEAD, CutError, Item, by_path, cut, read_stubs, restore
+from grade.labs.grading import Grade, Only, grade
+from grade.labs.publish import additions, course_tree
 from grade.labs.sandbox import Sandbox
 from grade.labs.spec import READING_MAX, Lab, SpecError, reading_lines
-from grade.labs.workshop import Built, SubmissionError, Workshop
+from grade.labs.workshop import Built, SubmissionError, Workshop, WorkshopError
 from grade.qemu import ARCHES, Machine
 from grade.spaces import Kernel
 
 MUTANTS_AT_LEAST = 5
 ATTACK_SECONDS = 60
+DECLARATIONS = ("struct", "union", "enum", "var")
 Files = dict[str, bytes]
 
 
@@ -63,7 +73,7 @@ def give_diagnosis(root: Path, workshop: Workshop, dest: Path) -> None:
     patch = lab.folder / "mutants" / lab.arch / "diagnose.patch"
     if not patch.is_file():
         return
-    files = {name: (root / name).read_bytes() for name in lab.editable}
+    files = {name: (root / name).read_bytes() for name in lab.editable if (root / name).is_file()}
     built = workshop.build(apply_patch(files, patch, workshop.scratch), "diagnose")
     out = dest / "labs" / lab.folder.name / "diagnose" / lab.arch
     out.mkdir(parents=True)
@@ -84,59 +94,82 @@ def named_checks(patch: Path, lab: Lab) -> list[str]:
     raise SpecError(f"{patch.name}: has no line `Loses: CHECK ...`")
 
 
-def variants(root: Path, lab: Lab, scratch: Path) -> list[tuple[str, Files, Callable[[Grade], Proof]]]:
-    """Every submission to grade, with its judge."""
-    items = [i for i in parse_cut((lab.folder / "cut").read_text()) if i.path in lab.editable]
-    stubs = read_stubs(lab.folder)
-    solution = {name: (root / name).read_bytes() for name in lab.editable}
+@dataclass(frozen=True)
+class Variant:
+    """A submission to grade, and what must come of it."""
 
-    def with_stubs(chosen: list) -> Files:
+    name: str
+    files: Files
+    judge: Callable[[Grade], Proof]
+    wanted: tuple[str, ...] = ()        # all that its judge looks at, if not everything
+    red_ends: bool = False              # its judge looks for anything red
+
+
+def variants(root: Path, lab: Lab, scratch: Path) -> list[Variant]:
+    """Every submission to grade, the solution first."""
+    items = [i for i in tree.items_of(lab) if i.path in lab.editable]
+    stubs = read_stubs(lab.folder)
+    solution = {name: (root / name).read_bytes() for name in lab.editable if (root / name).is_file()}
+
+    def with_stubs(chosen: list[Item]) -> Files:
         return solution | {path: text.encode() for path, text in cut(root, chosen, stubs).items()}
 
-    def full(name: str) -> Callable[[Grade], Proof]:
-        return lambda g: Proof(name, f"{lab.points} points", g.score == lab.points and not g.gated,
-                               f"{g.score} points", _failures(g))
-
-    def starter(g: Grade) -> Proof:
-        return Proof("starter", "0 points, gates open", g.score == 0 and not g.gated, f"{g.score} points"
-                     + (", GATED" if g.gated else ""), _failures(g, gates_only=True)
-                     + [f"{c.name} passes: {c.seen}" for c in g.checks if c.passed])
-
-    def loses(name: str, checks: list[str]) -> Callable[[Grade], Proof]:
-        def judge(g: Grade) -> Proof:
-            failed = {v.name for v in [*g.gates, *g.checks] if not v.passed}
-            kept = [c for c in checks if c not in failed]
-            return Proof(name, "loses " + ", ".join(checks), not kept and not g.problem, f"{g.score} points",
-                         ([f"keeps {', '.join(kept)}"] if kept else []) + ([g.problem_text] if g.problem else []))
-        return judge
-
-    def red(name: str) -> Callable[[Grade], Proof]:
-        def judge(g: Grade) -> Proof:
-            failed = [v.name for v in [*g.gates, *g.checks] if not v.passed]
-            return Proof(name, "some check red", bool(failed) and not g.problem,
-                         f"{g.score} points, {len(failed)} red", [g.problem_text] if g.problem else [])
-        return judge
-
-    out: list[tuple[str, Files, Callable[[Grade], Proof]]] = [("solution", solution, full("solution")),
-                                                              ("starter", with_stubs(items), starter)]
-    alt = lab.folder / "alt"
-    other = dict(solution)
-    for path in sorted(p for p in alt.rglob("*") if p.is_file() and p.suffix != ".patch"):
-        other[str(path.relative_to(alt))] = path.read_bytes()
-    for path in tree.patches(alt, lab.arch):
-        other = apply_patch(other, path, scratch)
-    out.append(("other solution", other, full("other solution")))
+    out = [Variant("solution", solution, _full("solution", lab)),
+           Variant("starter", with_stubs(items), _starter("starter")),
+           Variant("other solution", other_solution(root, lab, scratch), _full("other solution", lab))]
     mutants = tree.patches(lab.folder / "mutants", lab.arch)
     if len(mutants) < MUTANTS_AT_LEAST:
         raise SpecError(f"{lab.folder.name}: {len(mutants)} mutants; at least {MUTANTS_AT_LEAST} are wanted")
     for path in mutants:
-        name = f"mutant {path.stem}"
-        out.append((name, apply_patch(solution, path, scratch), loses(name, named_checks(path, lab))))
-    if len(items) > 1:
-        for item in items:
-            name = f"stub {Path(item.path).name}:{item.name}"
-            out.append((name, with_stubs([item]), red(name)))
+        name, loses = f"mutant {path.stem}", named_checks(path, lab)
+        out.append(Variant(name, apply_patch(solution, path, scratch), _loses(name, loses), tuple(loses)))
+    for item in items if len(items) > 1 else []:
+        if item.name == HEAD or item.name.partition("=")[0] in DECLARATIONS:
+            continue        # nothing that runs
+        name = f"stub {Path(item.path).name}:{item.name}"
+        out.append(Variant(name, with_stubs([item]), _red(name), red_ends=True))
     return out
+
+
+def other_solution(root: Path, lab: Lab, scratch: Path) -> Files:
+    """The lab's second solution, of another structure."""
+    alt = lab.folder / "alt"
+    out = {name: (root / name).read_bytes() for name in lab.editable if (root / name).is_file()}
+    for path in sorted(p for p in alt.rglob("*") if p.is_file() and p.suffix != ".patch"):
+        out[str(path.relative_to(alt))] = path.read_bytes()
+    for path in tree.patches(alt, lab.arch):
+        out = apply_patch(out, path, scratch)
+    return out
+
+
+def _full(name: str, lab: Lab) -> Callable[[Grade], Proof]:
+    return lambda g: Proof(name, f"{lab.points} points", g.score == lab.points and not g.gated, f"{g.score} points",
+                           _failures(g))
+
+
+def _starter(name: str) -> Callable[[Grade], Proof]:
+    return lambda g: Proof(name, "0 points, gates open", g.score == 0 and not g.gated,
+                           f"{g.score} points" + (", GATED" if g.gated else ""), _failures(g, gates_only=True)
+                           + [f"{c.name} passes: {c.seen}" for c in g.checks if c.passed])
+
+
+def _loses(name: str, checks: list[str]) -> Callable[[Grade], Proof]:
+    def judge(g: Grade) -> Proof:
+        failed = {v.name for v in [*g.gates, *g.checks] if not v.passed}
+        kept = [c for c in checks if c not in failed]
+        return Proof(name, "loses " + ", ".join(checks), not kept and not g.problem,
+                     f"keeps {', '.join(kept)}" if kept else "lost" if not g.problem else g.problem,
+                     [g.problem_text] if g.problem else [])
+    return judge
+
+
+def _red(name: str) -> Callable[[Grade], Proof]:
+    def judge(g: Grade) -> Proof:
+        failed = [v.name for v in [*g.gates, *g.checks] if not v.passed]
+        first = next((v.name for v in [*g.gates, *g.checks] if v.decided and not v.passed), *failed[:1])
+        return Proof(name, "some check red", bool(failed) and not g.problem, g.problem or f"{first} is red",
+                     [g.problem_text] if g.problem else [])
+    return judge
 
 
 def _failures(g: Grade, gates_only: bool = False) -> list[str]:
@@ -176,7 +209,7 @@ def attack(workshop: Workshop, files: Files, label: str) -> bool:
 def still(root: Path, lab: Lab, workshop: Workshop) -> list[Proof]:
     """What needs no boot: cutting and restoring, no leak, the reading list."""
     out = []
-    items = parse_cut((lab.folder / "cut").read_text())
+    items = tree.items_of(lab)
     starter = cut(root, items, read_stubs(lab.folder))
     back = restore(starter, root, items)
     wrong = [path for path, text in back.items() if text.encode() != (root / path).read_bytes()]
@@ -187,7 +220,7 @@ def still(root: Path, lab: Lab, workshop: Workshop) -> list[Proof]:
     tree.make_starter(root, lab, dest)
     give_diagnosis(root, workshop, dest)
     found = tree.leaks(root, lab, dest)
-    out.append(Proof("starter's text", "no line of a solution", not found, f"{len(found)} lines", found[:5]))
+    out.append(Proof("text of the starter", "no line of a solution", not found, f"{len(found)} lines", found[:5]))
     lines = reading_lines(lab, dest)
     total = sum(n for _, n in lines)
     out.append(Proof("reading list", f"at most {READING_MAX} lines", total <= READING_MAX, f"{total} lines"))
@@ -195,48 +228,114 @@ def still(root: Path, lab: Lab, workshop: Workshop) -> list[Proof]:
     return out
 
 
-def prove(root: Path, lab: Lab, sandbox: Sandbox, seed: int, only: str = "") -> bool:
-    """Proves one lab, prints the table, and says whether everything holds."""
-    print(f"{lab.folder.name}: {lab.title}", flush=True)
-    proofs: list[Proof] = []
+class Prover:
+    """Proves one lab on one architecture, and prints a line for each proof."""
 
-    def done(proof: Proof) -> None:
-        proofs.append(proof)
-        print(f"  {'ok  ' if proof.good else 'FAIL'} {proof.name:<34} {proof.wanted:<44} {proof.found}", flush=True)
-        if not proof.good:
-            for line in proof.detail:
-                print(f"       {line}", flush=True)
+    def __init__(self, root: Path, lab: Lab, sandbox: Sandbox, seed: int, only: str = "") -> None:
+        self.root, self.lab, self.sandbox, self.seed, self.only = root, lab, sandbox, seed, only
+        self.proofs: list[Proof] = []
+        self.seconds = 0.0
 
-    with Workshop(root, lab, sandbox) as workshop:
+    @property
+    def holds(self) -> bool:
+        """Whether everything that was tried does."""
+        return all(p.good for p in self.proofs)
+
+    def run(self, course: Course | None = None) -> Prover:
+        """Proves the lab on the complete tree, and in the course: on a base in which every lab is cut."""
+        print(f"{self.lab.folder.name} on {self.lab.arch}: {self.lab.title}", flush=True)
+        begun = time.monotonic()
         try:
-            if not only:
-                for proof in still(root, lab, workshop):
-                    done(proof)
-            todo = [v for v in variants(root, lab, workshop.scratch) if only in v[0]]
-        except (SpecError, CutError, SubmissionError, tree.TreeError) as error:
-            done(Proof("lab", "can be read", False, "", [str(error)]))
-            return False
+            with Workshop(self.root, self.lab, self.sandbox) as workshop:
+                self._complete(workshop)
+            if course and len(course.entries) > 1 and course.entry(self.lab):
+                place = course_tree(self.root, course)
+                with Workshop(place, widened(self.lab, course), self.sandbox) as workshop:
+                    self._alone(workshop, place)
+        except (SpecError, CutError, SubmissionError, tree.TreeError, WorkshopError) as error:
+            self._done(Proof("lab", "can be read and built", False, "", [str(error)]))
+        self.seconds = time.monotonic() - begun
+        bad = [p.name for p in self.proofs if not p.good]
+        print(f"{self.lab.folder.name} on {self.lab.arch}: {len(self.proofs) - len(bad)} of {len(self.proofs)} hold"
+              + (f"; not: {', '.join(bad)}" if bad else ""), flush=True)
+        return self
 
-        def one(number: int) -> Proof:
-            name, files, judge = todo[number]
-            try:
-                return judge(grade(workshop, files, seed, f"variant-{number}"))
-            except SubmissionError as error:
-                return Proof(name, "builds", False, error.what, [str(error)])
+    def _complete(self, workshop: Workshop) -> None:
+        if not self.only:
+            for proof in still(self.root, self.lab, workshop):
+                self._done(proof)
+        solution, *rest = variants(self.root, self.lab, workshop.scratch)
+        deciders: dict[str, str] = {}
+        if self.only in solution.name or any(v.wanted and self.only in v.name for v in rest):
+            graded = grade(workshop, solution.files, self.seed, "solution")
+            deciders = graded.deciders
+            self._done(solution.judge(graded))
+        jobs = [functools.partial(self._grade, workshop, v, f"variant-{i}", deciders) for i, v in enumerate(rest)
+                if self.only in v.name]
+        jobs += [functools.partial(self._attack, workshop, v.name, v.files, v is rest[0]) for v in (rest[0], solution)
+                 if self.only in v.name]
+        self._all(jobs)
 
-        with ThreadPoolExecutor(max_workers=max(1, min(2, os.cpu_count() or 1))) as pool:
-            for proof in pool.map(one, range(len(todo))):
-                done(proof)
-        for name, files, _ in todo:
-            if name not in ("starter", "solution"):
-                continue
-            try:
-                won = attack(workshop, files, f"attack-{name}")
-                done(Proof(f"attack on {name}", "wins" if name == "starter" else "loses", won == (name == "starter"),
-                           "wins" if won else "loses"))
-            except (DeadlineError, GdbClosed) as error:
-                done(Proof(f"attack on {name}", "ends", False, str(error).splitlines()[0]))
-    bad = [p.name for p in proofs if not p.good]
-    print(f"{lab.folder.name}: {len(proofs) - len(bad)} of {len(proofs)} hold"
-          + (f"; not: {', '.join(bad)}" if bad else ""), flush=True)
-    return not bad
+    def _alone(self, workshop: Workshop, place: Path) -> None:
+        """The lab where no other of the course is done."""
+        items = tree.items_of(self.lab)
+        stubbed = {path: (place / path).read_text() for path in by_path(items)}
+        starter = {name: (place / name).read_bytes() for name in workshop.lab.taken if (place / name).is_file()}
+        solved = starter | {p: text.encode() for p, text in restore(stubbed, self.root, items).items() if p in starter}
+        jobs = []
+        for name, files, judge in (("starter, no other lab done", starter, _starter), (
+                "solution, no other lab done", solved, lambda name: _full(name, self.lab))):
+            if self.only in name:
+                jobs += [functools.partial(self._grade, workshop, Variant(name, files, judge(name)), name, {}),
+                         functools.partial(self._attack, workshop, name, files, files is starter)]
+        self._all(jobs)
+
+    def _grade(self, workshop: Workshop, v: Variant, label: str, deciders: dict[str, str]) -> Proof:
+        boots = frozenset(deciders[c] for c in v.wanted) if v.wanted and all(c in deciders for c in v.wanted) else \
+            frozenset()
+        proof = v.judge(grade(workshop, v.files, self.seed, label, Only(frozenset(v.wanted), v.red_ends, boots)))
+        if not proof.good and v.wanted:     # perhaps another boot decides it where something is broken
+            proof = v.judge(grade(workshop, v.files, self.seed, label))
+        return proof
+
+    def _attack(self, workshop: Workshop, name: str, files: Files, wins: bool) -> Proof:
+        try:
+            won = attack(workshop, files, f"attack-{name}")
+        except (DeadlineError, GdbClosed) as error:
+            return Proof(f"attack on {name}", "ends", False, str(error).splitlines()[0])
+        return Proof(f"attack on {name}", "wins" if wins else "loses", won == wins, "wins" if won else "loses")
+
+    def _all(self, jobs: list[Callable[[], Proof]]) -> None:
+        with ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 1)) as pool:
+            for proof in pool.map(lambda job: job(), jobs):
+                self._done(proof)
+
+    def _done(self, proof: Proof) -> None:
+        self.proofs.append(proof)
+        print(f"  {'ok  ' if proof.good else 'FAIL'} {proof.name:<34} {proof.wanted:<44} {proof.found}", flush=True)
+        for line in proof.detail if not proof.good else []:
+            print(f"       {line}", flush=True)
+
+
+def table(provers: list[Prover]) -> str:
+    """One line for each lab and architecture."""
+    def share(p: Prover, *begins: str) -> str:
+        of = [x.good for x in p.proofs if x.name.startswith(begins)]
+        return f"{sum(of)}/{len(of)}" if of else "-"
+
+    columns = {"text": ("cut", "what", "text of", "reading", "lab"), "starter": ("starter",),
+               "solutions": ("solution", "other"), "mutants": ("mutant",), "stubs": ("stub",), "attack": ("attack",)}
+    rows = [["lab", "on", *columns, "min", ""]]
+    for p in provers:
+        rows.append([p.lab.folder.name, p.lab.arch, *(share(p, *begins) for begins in columns.values()), f"{p.seconds / 60:.1f}", "holds" if p.holds else "FAILS"])
+    widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
+    return "\n".join("  ".join(c.ljust(w) for c, w in zip(r, widths)).rstrip() for r in rows) + "\n"
+
+
+def touched(root: Path, lab: Lab, names: list[str]) -> bool:
+    """Whether a change to these files may change what is proven of a lab: its own files, what its students read or
+    edit, its attack, or the machinery."""
+    reads = {entry.partition(":")[0].strip() for entry in lab.reading}
+    mine = {*lab.everywhere, *lab.new_files, *reads, *additions(root, lab)}
+    return any(n in mine or n.startswith((f"labs/{lab.folder.name}/", "grade/labs/")) or n == "grade/lab.py"
+               for n in names)

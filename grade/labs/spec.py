@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,11 @@ class Lab:
     reading: tuple[str, ...]
     userland: tuple[str, ...]       # programs of user/ that its boots need, beside init and busybox
     arch: str                       # ... which is this one
+    architectures: tuple[str, ...]  # where the lab is there
     everywhere: tuple[str, ...]     # editable on any architecture
+    new_files: tuple[str, ...] = () # files that a student may add
+    adds: tuple[str, ...] = ()      # what else comes with the lab and not with the kernel, a second attack's source say
+    taken: tuple[str, ...] = ()     # of a submission: what is editable, or more (see course.py)
     gates: dict[str, str] = field(default_factory=dict)
     checks: tuple[CheckSpec, ...] = ()
 
@@ -51,7 +55,8 @@ class Lab:
         return sum(c.points for c in self.checks)
 
 
-def _get(table: dict[str, Any], key: str, kind: type | tuple[type, ...], where: Path) -> Any:
+def get(table: dict[str, Any], key: str, kind: type | tuple[type, ...], where: Path | str) -> Any:
+    """A value of a table that must be there and of a type."""
     if key not in table:
         raise SpecError(f"{where}: {key} is missing")
     if not isinstance(table[key], kind) or isinstance(table[key], bool):
@@ -59,16 +64,17 @@ def _get(table: dict[str, Any], key: str, kind: type | tuple[type, ...], where: 
     return table[key]
 
 
-def _strings(table: dict[str, Any], key: str, where: Path) -> tuple[str, ...]:
-    value = _get(table, key, list, where)
+def strings(table: dict[str, Any], key: str, where: Path | str) -> tuple[str, ...]:
+    """A list of strings that must be there."""
+    value = get(table, key, list, where)
     if not all(isinstance(v, str) for v in value):
         raise SpecError(f"{where}: {key} must be a list of strings")
     return tuple(value)
 
 
-def load(folder: Path, arch: str = "x86_64") -> Lab:
-    """Reads and checks folder/lab.toml, for one architecture: what all have in common, and its own table's
-    files. SpecError says what is wrong with it."""
+def load(folder: Path, arch: str | None = "x86_64") -> Lab:
+    """Reads and checks folder/lab.toml, for one architecture (None: its first): what all have in common, and its own
+    table's files. SpecError says what is wrong with it."""
     where = folder / "lab.toml"
     try:
         table = tomllib.loads(where.read_text())
@@ -77,23 +83,26 @@ def load(folder: Path, arch: str = "x86_64") -> Lab:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SpecError(f"{where}: {error}") from error
     checks = []
-    for entry in _get(table, "check", list, where):
+    for entry in get(table, "check", list, where):
         if not isinstance(entry, dict):
             raise SpecError(f"{where}: each check is a [[check]] table")
-        checks.append(CheckSpec(_get(entry, "name", str, where), _get(entry, "points", int, where),
-                                _get(entry, "title", str, where)))
-    gates = _get(table, "gate", dict, where)
-    own = {name: _get(_get(table, "arch", dict, where), name, dict, where) for name in table.get("arch", {})}
+        checks.append(CheckSpec(get(entry, "name", str, where), get(entry, "points", int, where),
+                                get(entry, "title", str, where)))
+    gates = get(table, "gate", dict, where)
+    own = {name: get(get(table, "arch", dict, where), name, dict, where) for name in table.get("arch", {})}
+    arch = arch or next(iter(own), "x86_64")
     if arch not in own:
         raise SpecError(f"{where}: this lab is not there for {arch}, but for {', '.join(own) or 'nothing'}")
-    common = _strings(table, "editable", where)
-    lab = Lab(folder, _get(table, "name", str, where), _get(table, "title", str, where),
-              float(_get(table, "hours", (int, float), where)), _strings(table, "requires", where),
-              common + _strings(own[arch], "editable", where), _get(table, "attack", str, where),
-              _strings(table, "reading", where) + _strings(own[arch], "reading", where),
-              _strings(table, "userland", where), arch,
-              common + tuple(f for t in own.values() for f in _strings(t, "editable", where)),
-              {str(k): str(v) for k, v in gates.items()}, tuple(checks))
+    common = strings(table, "editable", where)
+    more = {key: strings(table, key, where) if key in table else () for key in ("new_files", "adds")}
+    lab = Lab(folder, get(table, "name", str, where), get(table, "title", str, where),
+              float(get(table, "hours", (int, float), where)), strings(table, "requires", where),
+              common + strings(own[arch], "editable", where), get(table, "attack", str, where),
+              strings(table, "reading", where) + strings(own[arch], "reading", where),
+              strings(table, "userland", where), arch, tuple(own),
+              common + tuple(f for t in own.values() for f in strings(t, "editable", where)),
+              gates={str(k): str(v) for k, v in gates.items()}, checks=tuple(checks), **more)
+    lab = replace(lab, taken=lab.editable)
     names = [c.name for c in lab.checks] + list(lab.gates)
     if len(set(names)) != len(names):
         raise SpecError(f"{where}: a check's name stands there twice")
@@ -101,18 +110,20 @@ def load(folder: Path, arch: str = "x86_64") -> Lab:
         share = 100 * check.points / max(1, lab.points)
         if not LEAST_OF_ALL <= share <= MOST_OF_ALL:
             raise SpecError(f"{where}: {check.name} is worth {share:.0f} % ({LEAST_OF_ALL} to {MOST_OF_ALL} allowed)")
-    for path in lab.everywhere:
+    for path in (*lab.everywhere, *lab.new_files, *lab.adds):
         if Path(path).is_absolute() or ".." in Path(path).parts:
-            raise SpecError(f"{where}: editable {path!r} leaves the tree")
+            raise SpecError(f"{where}: {path!r} leaves the tree")
     return lab
 
 
-def all_labs(root: Path, arch: str = "x86_64") -> list[Lab]:
-    """Every lab of the tree, by number."""
-    return [load(toml.parent, arch) for toml in sorted((root / "labs").glob("*/lab.toml"))]
+def all_labs(root: Path, arch: str | None = "x86_64") -> list[Lab]:
+    """Every lab of the tree that is there for an architecture (None: for any), by number."""
+    labs = [load(toml.parent, None) for toml in sorted((root / "labs").glob("*/lab.toml"))]
+    return [lab if arch in (None, lab.arch) else load(lab.folder, arch) for lab in labs
+            if arch is None or arch in lab.architectures]
 
 
-def lab_named(root: Path, name: str, arch: str = "x86_64") -> Lab:
+def lab_named(root: Path, name: str, arch: str | None = "x86_64") -> Lab:
     """A lab by its name, its folder's name, or its number."""
     folders = sorted(toml.parent for toml in (root / "labs").glob("*/lab.toml"))
     for folder in folders:

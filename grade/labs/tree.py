@@ -9,14 +9,19 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from grade.labs.cut import cut, parse_cut, read_stubs
+from grade.labs.cut import Item, by_path, cut_all, find, parse_cut, read_stubs
 from grade.labs.spec import Lab
 
-ORIGIN, BACKUP = ".lab-origin", ".lab-backup"       # of a starter: its editable files as they came; old answers
+# Of a starter: its editable files as they came, old answers, the complete tree that it was made from.
+ORIGIN, BACKUP, HOME = ".lab-origin", ".lab-backup", ".lab-home"
 SKIP = {"build", ".git", "__pycache__", ".pytest_cache", "starter", ORIGIN, BACKUP}
 # What a lab's folder holds that no student gets.
-PRIVATE = ("cut", "stubs.c", "stubs.S", "mutants", "alt", "solution", "starter-notes")
+PRIVATE = ("cut", "stubs.c", "stubs.S", "mutants", "alt", "solution", "solution.md", "samples", "twists",
+           "starter-notes", "CARD.md")
 NOTES = "NOTES.md"
+# Tests of the labs themselves and of rows' mutants need what no student has.
+STAFF_TESTS = ("grade/tests/test_lab", "grade/tests/test_breakage.py", "grade/tests/test_rows.py")
+TELLING = 16                    # characters of a line from which on it tells where it comes from
 
 
 class TreeError(RuntimeError):
@@ -54,12 +59,26 @@ def digest(root: Path, names: list[str]) -> str:
     return total.hexdigest()
 
 
-def is_private(name: str, lab: Lab) -> bool:
-    """Whether a file of the complete tree must not be in this lab's starter."""
+def is_private(name: str, shown: tuple[str, ...]) -> bool:
+    """Whether a file of the complete tree is kept from the students of some labs (their folders' names)."""
     parts = Path(name).parts
-    if parts[0] != "labs" or len(parts) < 3:
-        return False
-    return parts[1] != lab.folder.name or parts[2] in PRIVATE
+    if name.startswith(STAFF_TESTS) or name.startswith("labs/") and len(parts) < 3:
+        return True
+    return parts[0] == "labs" and (parts[1] not in shown or parts[2] in PRIVATE)
+
+
+def as_given(root: Path, name: str) -> bytes:
+    """A file as students get it: of rows, all but the mutants, which quote solutions."""
+    data = (root / name).read_bytes()
+    if name.startswith("grade/rows/") and name.endswith(".toml"):
+        data = data.split(b"\n[[mutant]]", 1)[0].rstrip() + b"\n"
+    return data
+
+
+def notes(lab: Lab) -> dict[str, bytes]:
+    """The template of the student's notes, where the lab has one, by its place."""
+    template = lab.folder / "starter-notes" / NOTES
+    return {f"labs/{lab.folder.name}/{NOTES}": template.read_bytes()} if template.is_file() else {}
 
 
 def patches(folder: Path, arch: str) -> list[Path]:
@@ -67,62 +86,87 @@ def patches(folder: Path, arch: str) -> list[Path]:
     return sorted(folder.glob("*.patch")) + sorted((folder / arch).glob("*.patch"))
 
 
-def starter_files(root: Path, lab: Lab) -> dict[str, str]:
-    """The files that the lab's cut changes, with their new text."""
+def items_of(lab: Lab) -> list[Item]:
+    """What the lab cuts."""
     where = lab.folder / "cut"
-    return cut(root, parse_cut(where.read_text(), str(where)), read_stubs(lab.folder))
+    if not where.is_file():
+        raise TreeError(f"{lab.folder.name} has no cut here: a starter is made from the complete tree")
+    return parse_cut(where.read_text(), f"labs/{lab.folder.name}/cut")
+
+
+def cut_files(root: Path, labs: list[Lab]) -> dict[str, str]:
+    """The files that the labs' cuts change, with their new text."""
+    return cut_all(root, [(lab.name, items_of(lab), read_stubs(lab.folder)) for lab in labs])
 
 
 def make_starter(root: Path, lab: Lab, dest: Path) -> None:
     """Writes the lab's starter to `dest`, which must not exist yet or be empty. TreeError, CutError."""
     if dest.exists() and (not dest.is_dir() or any(dest.iterdir())):
         raise TreeError(f"{dest}: exists already and is not empty")
-    if not (lab.folder / "cut").is_file():
-        raise TreeError(f"{lab.folder.name} has no cut here: a starter is made from the complete tree")
-    changed = starter_files(root, lab)
-    # The tests of the labs themselves need what the starter lacks.
-    keep = [n for n in files(root) if not is_private(n, lab) and not n.startswith("grade/tests/test_lab")]
+    changed = cut_files(root, [lab])
+    keep = [n for n in files(root) if not is_private(n, (lab.folder.name,))]
     copy(root, dest, keep)
+    for name in keep:
+        if (given := as_given(root, name)) != (root / name).read_bytes():
+            (dest / name).write_bytes(given)
     for name, text in changed.items():
         (dest / name).write_text(text)
     (dest / ".lab").write_text(f"{lab.name}\n")
+    (dest / HOME).write_text(f"{root}\n")
     copy(dest, dest / ORIGIN, list(lab.everywhere))
-    notes = lab.folder / "starter-notes" / NOTES
-    if notes.is_file():
-        shutil.copyfile(notes, dest / NOTES)
+    for name, data in notes(lab).items():
+        (dest / name).write_bytes(data)
 
 
-def leaks(root: Path, lab: Lab, starter: Path) -> list[str]:
-    """Lines of solution text that the starter holds: "PATH: LINE" each. For telling lines that stand in the cut
-    definitions, or in the lab's private files, and nowhere in what the student is meant to see."""
-    def telling(text: str) -> set[str]:
-        return {line.strip() for line in text.splitlines() if len(line.strip()) >= 16}
+def _telling(text: str) -> set[str]:
+    """The lines of a text that tell where they come from."""
+    return {line for raw in text.splitlines() if len(line := raw.lstrip("+- \t").rstrip()) >= TELLING}
 
-    changed = starter_files(root, lab)
-    public: set[str] = set()
+
+def secret_lines(root: Path, labs: list[Lab]) -> set[str]:
+    """Lines that only solutions of the labs have: of what they cut, of second solutions, mutants and twists; without
+    what the kernel has elsewhere, too."""
+    changed = cut_files(root, labs)
     secret: set[str] = set()
+    common: set[str] = set()
     for name in files(root):
+        parts = Path(name).parts
+        code = parts[0] in ("arch", "kernel", "user") or parts[0] == "labs" and parts[2:3] == ("programs",)
+        private = parts[0] == "labs" and parts[2:3] in (("mutants",), ("alt",), ("solution",), ("twists",), ("samples",))
+        if not code and not private:
+            continue
         try:
             text = (root / name).read_text()
         except UnicodeDecodeError:
             continue
-        if name in changed:
-            public |= telling(changed[name])
-            secret |= telling(text)
-        elif not is_private(name, lab):
-            public |= telling(text)
-        elif Path(name).parts[1] == lab.folder.name and Path(name).parts[2] in ("mutants", "alt", "solution"):
-            secret |= {line.lstrip("+- \t") for line in telling(text)}
-    secret = {line for line in secret if len(line) >= 16} - public
+        if private:
+            secret |= _telling(text) if parts[1] in [lab.folder.name for lab in labs] else set()
+        else:
+            common |= _telling(changed.get(name, text))
+    for lab in labs:
+        for path, group in by_path(items_of(lab)).items():
+            text = (root / path).read_text()
+            for item in group:
+                span = find(text, item)
+                secret |= _telling(text[span.start:span.end])
+    return secret - common
+
+
+def lines_among(text: str, secret: set[str]) -> list[str]:
+    """The lines of a text that are in a set of secret lines."""
+    return sorted(_telling(text) & secret)
+
+
+def leaks(root: Path, lab: Lab, starter: Path) -> list[str]:
+    """Lines of solution text that the starter holds: "PATH: LINE" each."""
+    secret = secret_lines(root, [lab])
     out = []
     for folder, _, names in os.walk(starter):
         for name in names:
             path = Path(folder, name)
-            if path.is_symlink():
-                continue
-            data = path.read_bytes().decode("utf-8", errors="replace")
-            out += [f"{path.relative_to(starter)}: {line.strip()}" for line in data.splitlines()
-                    if line.strip() in secret]
+            if not path.is_symlink():
+                text = path.read_bytes().decode("utf-8", errors="replace")
+                out += [f"{path.relative_to(starter)}: {line}" for line in lines_among(text, secret)]
     return out
 
 

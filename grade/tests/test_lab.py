@@ -14,13 +14,13 @@ from grade.lab import main
 from grade.labs import report, tree
 from grade.labs.cut import CutError, Item, cut, find, parse_cut, read_stubs, restore, sections
 from grade.labs.grading import grade
-from grade.labs.prove import apply_patch, named_checks
+from grade.labs.prove import MUTANTS_AT_LEAST, apply_patch, named_checks
 from grade.labs.sandbox import SandboxError, choose
 from grade.labs.spec import READING_MAX, Lab, SpecError, all_labs, lab_named, load, reading_lines
 from grade.labs.workshop import SubmissionError, Workshop, first_error
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-LABS = all_labs(ROOT)
+LABS = all_labs(ROOT, None)
 # Where a processor's emergency stacks are made, for its first one.
 FIRST_STACKS = {"x86_64": "x86_cpu_stacks(this_cpu());", "aarch64": "a64_cpu_stacks(this_cpu());"}
 SOURCE = """/* The room.  More of it. */
@@ -120,23 +120,27 @@ def test_a_starter_holds_no_line_of_any_solution(lab: Lab, tmp_path: Path) -> No
     assert (dest / ".lab").read_text() == f"{lab.name}\n"
     assert not any((dest / "labs" / lab.folder.name / name).exists() for name in tree.PRIVATE)
     # The search can find: a solution's line that somebody left behind is one.
-    shutil.copyfile(ROOT / lab.editable[0], dest / "left-behind.txt")
+    shutil.copyfile(ROOT / tree.items_of(lab)[0].path, dest / "left-behind.txt")
     assert tree.leaks(ROOT, lab, dest)
 
 
 @pytest.mark.parametrize("lab", LABS, ids=lambda lab: lab.folder.name)
 def test_a_labs_promises_to_the_student_hold(lab: Lab, arch: str, tmp_path: Path) -> None:
+    if arch not in lab.architectures:
+        pytest.skip(f"{lab.name} is not there for {arch}")
     lab = load(lab.folder, arch)
     tree.make_starter(ROOT, lab, tmp_path / "starter")
     assert sum(n for _, n in reading_lines(lab, tmp_path / "starter")) <= READING_MAX
     assert (ROOT / "handouts" / f"{lab.folder.name}.md").is_file()
-    assert len(lab.checks) >= 6 and len(tree.patches(lab.folder / "mutants", arch)) >= 8
+    assert len(tree.patches(lab.folder / "mutants", arch)) >= MUTANTS_AT_LEAST
 
 
 @pytest.mark.parametrize("lab", LABS, ids=lambda lab: lab.folder.name)
 def test_every_mutant_applies_and_names_what_it_loses(lab: Lab, arch: str, tmp_path: Path) -> None:
+    if arch not in lab.architectures:
+        pytest.skip(f"{lab.name} is not there for {arch}")
     lab = load(lab.folder, arch)
-    solution = {name: (ROOT / name).read_bytes() for name in lab.editable}
+    solution = {name: (ROOT / name).read_bytes() for name in lab.editable if (ROOT / name).is_file()}
     for patch in tree.patches(lab.folder / "mutants", arch):
         assert named_checks(patch, lab)
         assert apply_patch(solution, patch, tmp_path) != solution

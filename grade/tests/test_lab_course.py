@@ -1,0 +1,451 @@
+"""Courses: course.toml, the repositories that are published, and a student's way through them.
+
+The tree has as many labs as it has; a second one, which is small, comes from second_lab/ beside this file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from grade.labs import tree
+from grade.labs.course import Course, mark, published, read, widened
+from grade.labs.cut import CutError, by_path, find, swap
+from grade.labs.grading import grade
+from grade.labs.prove import other_solution
+from grade.labs.publish import course_tree, lab_files, main_files, publish
+from grade.labs.report import as_dict, terminal
+from grade.labs.sandbox import choose
+from grade.labs.spec import Lab, SpecError, lab_named
+from grade.labs.workshop import Workshop
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SECOND = "90-second"
+TWO = 'title = "Two"\narchitectures = ["x86_64", "aarch64"]\n\n[[lab]]\nname = "stack-guard"\npoints = 6\n\n' \
+      '[[lab]]\nname = "second"\npoints = 4\ndue = 2027-02-14\n'
+
+
+def git(place: Path, *words: str) -> str:
+    """Runs git as a student would; what it says."""
+    done = subprocess.run(["git", "-c", "user.name=S", "-c", "user.email=s@localhost", *words], cwd=place,
+                          capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, f"git {' '.join(words)}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def two_labs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete tree with stack-guard and the second lab, and a course of both."""
+    root = tmp_path_factory.mktemp("tree") / "complete"
+    tree.copy(ROOT, root, tree.files(ROOT))
+    shutil.copytree(ROOT / "grade/tests/second_lab", root / "labs" / SECOND,
+                    ignore=shutil.ignore_patterns("handout.md", "__pycache__"))
+    shutil.copyfile(ROOT / "grade/tests/second_lab/handout.md", root / "handouts" / f"{SECOND}.md")
+    (root / "handouts/img/second.svg").write_text("<svg/>\n")
+    (root / "labs/course.toml").write_text(TWO)
+    return root
+
+
+@pytest.fixture(scope="module")
+def repositories(two_labs: Path) -> tuple[Path, Path]:
+    """The public and the private repository of that course."""
+    public, private = two_labs.parent / "public", two_labs.parent / "private"
+    publish(two_labs, read(two_labs), public, private)
+    return public, private
+
+
+# ---- course.toml --------------------------------------------------------------------------------------------
+
+
+def test_the_trees_own_course_can_be_read_and_cut_on_one_base() -> None:
+    course = read(ROOT)
+    assert course.entries
+    main = main_files(ROOT, course)
+    for lab in course.labs(ROOT):
+        assert not set(lab_files(ROOT, lab)) & set(main)
+        assert set(lab.everywhere) <= set(main)
+
+
+@pytest.mark.parametrize(("old", "new", "complaint"), [
+    ('title = "Two"\n', "", "title is missing"), ('title = "Two"', "title = 2", "wrong type"),
+    ('"x86_64", "aarch64"', '"vax"', "architectures must be some of"), ('name = "second"', 'name = "third"', "no lab 'third'"),
+    ('name = "second"', 'name = "stack-guard"', "stack-guard stands there twice"), ("points = 4", "points = -4", "more than 0"),
+    ("points = 4", 'points = "4"', "wrong type"), ("points = 4", "weight = 4", "nobody knows weight"),
+    ("due = 2027-02-14", "due = 2027-02-14\nopens = 2027-03-01", "due before it opens"),
+    ("due = 2027-02-14", 'due = "tomorrow"', "wrong type"), ("[[lab]]", "[lab]", "course.toml"), ("points = 4", "points = ", "line")])
+def test_a_bad_course_toml_is_explained(two_labs: Path, tmp_path: Path, old: str, new: str, complaint: str) -> None:
+    assert old in TWO
+    (tmp_path / "labs").mkdir()
+    for folder in ("01-stack-guard", SECOND):
+        (tmp_path / "labs" / folder).symlink_to(two_labs / "labs" / folder)
+    (tmp_path / "labs/course.toml").write_text(TWO.replace(old, new, 1))
+    with pytest.raises(SpecError, match=complaint):
+        read(tmp_path)
+
+
+def test_a_lab_comes_after_those_that_it_requires(two_labs: Path, tmp_path: Path) -> None:
+    (tmp_path / "labs").mkdir()
+    for folder in ("01-stack-guard", SECOND):
+        shutil.copytree(two_labs / "labs" / folder, tmp_path / "labs" / folder)
+    toml = tmp_path / "labs/01-stack-guard/lab.toml"
+    toml.write_text(toml.read_text().replace("requires = []", 'requires = ["second"]'))
+    (tmp_path / "labs/course.toml").write_text(TWO)
+    with pytest.raises(SpecError, match="stack-guard requires second, which comes later"):
+        read(tmp_path)
+    first, second = TWO.split("[[lab]]\n")[1:]
+    (tmp_path / "labs/course.toml").write_text(TWO.split("[[lab]]")[0] + f"[[lab]]\n{second}\n[[lab]]\n{first}")
+    assert [e.name for e in read(tmp_path).entries] == ["second", "stack-guard"]
+
+
+def test_the_mark_of_a_published_tree_says_what_course_toml_said(two_labs: Path, tmp_path: Path) -> None:
+    course = read(two_labs)
+    (tmp_path / ".course").write_text(mark(course))
+    assert published(tmp_path) == course
+    assert published(two_labs) is None
+
+
+# ---- what is published --------------------------------------------------------------------------------------
+
+
+def test_labs_that_cut_the_same_with_other_stubs_are_refused(two_labs: Path, tmp_path: Path) -> None:
+    (tmp_path / "again").mkdir()
+    for name in ("lab.toml", "cut", "stubs.c"):
+        shutil.copyfile(two_labs / "labs" / SECOND / name, tmp_path / "again" / name)
+    lab = lab_named(two_labs, "second")
+    twin = Lab(**{**vars(lab), "folder": tmp_path / "again", "name": "twin"})
+    assert tree.cut_files(two_labs, [lab, twin])       # the same stubs
+    stubs = tmp_path / "again/stubs.c"
+    stubs.write_text(stubs.read_text().replace("return false", "return true"))
+    with pytest.raises(CutError, match="is_descriptor_store: second and twin put different stubs there"):
+        tree.cut_files(two_labs, [lab, twin])
+
+
+def test_a_labs_branch_only_adds_files(repositories: tuple[Path, Path], two_labs: Path) -> None:
+    public, _ = repositories
+    course = read(two_labs)
+    for entry in course.entries:
+        changes = git(public, "diff", "--name-status", "main", entry.branch).splitlines()
+        assert changes and all(line.startswith("A\t") for line in changes)
+        names = {line.split("\t")[1] for line in changes}
+        assert {f"handouts/{entry.folder}.md", f"labs/{entry.folder}/checks.py", f"labs/{entry.folder}/NOTES.md"} <= names
+        assert not names & {n for e in course.entries for n in e.taken}
+        assert len([n for n in names if n.startswith("user/attack/")]) == 1
+        other = next(e for e in course.entries if e != entry)
+        assert not any(other.name in n or other.folder in n for n in names)
+
+
+def bodies(root: Path, labs: list[Lab]) -> dict[str, str]:
+    """Each line of a cut definition that tells something and that the base lacks, with the definition's name."""
+    base = set()
+    changed = tree.cut_files(root, labs)
+    for name in tree.files(root):
+        if name.startswith(("arch/", "kernel/", "user/")):
+            base |= {line.strip() for line in changed.get(name, (root / name).read_text()).splitlines()}
+    out = {}
+    for lab in labs:
+        for path, group in by_path(tree.items_of(lab)).items():
+            text = (root / path).read_text()
+            for item in group:
+                span = find(text, item)
+                out |= {line.strip(): str(item) for line in text[span.start:span.end].splitlines()
+                        if len(line.strip()) >= 16 and line.strip() not in base}
+    return out
+
+
+def objects(repository: Path) -> dict[str, bytes]:
+    """The contents of every object of a repository, whatever refers to it."""
+    done = subprocess.run(["git", "cat-file", "--batch-all-objects", "--batch"], cwd=repository, capture_output=True,
+                          check=True, timeout=300)
+    out, data = {}, done.stdout
+    while data:
+        head, _, data = data.partition(b"\n")
+        name, kind, size = head.decode().split()
+        if kind != "tree":
+            out[f"{kind} {name}"] = data[:int(size)]
+        data = data[int(size) + 1:]
+    return out
+
+
+def found_in(repository: Path, secret: dict[str, str]) -> list[str]:
+    """The secret lines that objects hold."""
+    return [f"{name}: {secret[line.strip()]}: {line.strip()}" for name, data in objects(repository).items()
+            for line in data.decode("utf-8", errors="replace").splitlines() if line.strip() in secret]
+
+
+def test_no_object_of_the_public_repository_holds_solution_text(repositories: tuple[Path, Path], two_labs: Path) -> None:
+    public, private = repositories
+    labs = read(two_labs).labs(two_labs)
+    secret = bodies(two_labs, labs)
+    assert len(secret) > 100 and {"stack_guard.c", "usercopy.c", "trap.c"} <= {Path(v.split(":")[0]).name for v in secret.values()}
+    assert found_in(public, secret) == []
+    # Nor of second solutions and mutants, and in no listing.
+    lines = dict.fromkeys(tree.secret_lines(two_labs, labs), "second solutions and mutants")
+    assert found_in(public, lines) == []
+    # The search finds what is there: all of it is in the instructor's.
+    held = {entry.rpartition(": ")[2] for entry in found_in(private, secret)}
+    assert len(held) > 0.9 * len(secret)
+
+
+def test_the_search_sees_a_handout_that_quotes_a_solution(two_labs: Path, tmp_path: Path) -> None:
+    leaky = tmp_path / "leaky"
+    shutil.copytree(two_labs, leaky)
+    secret = bodies(leaky, read(leaky).labs(leaky))
+    handout = leaky / "handouts/01-stack-guard.md"
+    quoted = next(line for line, where in secret.items() if where.startswith("kernel/harden/stack_guard.c"))
+    handout.write_text(handout.read_text() + f"\n    {quoted}\n")
+    publish(leaky, read(leaky), tmp_path / "public")
+    assert len(found_in(tmp_path / "public", secret)) == 1
+
+
+def test_publishing_again_gives_the_same_commits_and_a_change_is_added_on_top(two_labs: Path, tmp_path: Path) -> None:
+    root, dest, private = tmp_path / "complete", tmp_path / "public", tmp_path / "private"
+    shutil.copytree(two_labs, root)
+    course = read(root)
+    publish(root, course, dest, private)
+    before = git(dest, "for-each-ref")
+    key = (private / "labs/class.key").read_text()
+    publish(root, course, dest, private)
+    assert git(dest, "for-each-ref") == before and (private / "labs/class.key").read_text() == key
+    publish(root, course, tmp_path / "elsewhere")
+    assert git(tmp_path / "elsewhere", "for-each-ref") == before
+    # A student who has begun pulls a mended handout without a conflict.
+    git(tmp_path, "clone", "-q", str(dest), "student")
+    student = tmp_path / "student"
+    git(student, "switch", "-q", "lab/01-stack-guard")
+    (student / "kernel/harden/stack_guard.c").write_text("/* mine */\n")
+    git(student, "commit", "-qam", "mine")
+    handout = root / "handouts/01-stack-guard.md"
+    handout.write_text(handout.read_text() + "\nMended.\n")
+    (root / "kernel/main.c").write_text((root / "kernel/main.c").read_text() + "/* Mended. */\n")
+    publish(root, course, dest, private)
+    git(student, "pull", "-q", "--no-rebase", "--no-edit")
+    assert (student / "handouts/01-stack-guard.md").read_text().endswith("Mended.\n")
+    assert (student / "kernel/main.c").read_text().endswith("/* Mended. */\n")
+    assert (student / "kernel/harden/stack_guard.c").read_text() == "/* mine */\n"
+
+
+def test_nothing_is_published_over_something_else(two_labs: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").touch()
+    with pytest.raises(tree.TreeError, match="no repository"):
+        publish(two_labs, read(two_labs), tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["mine"]
+
+
+# ---- a student's way ----------------------------------------------------------------------------------------
+
+
+def solve(place: Path, files: dict[str, str], subject: str) -> None:
+    """A student's commit."""
+    for name, text in files.items():
+        (place / name).write_text(text)
+    git(place, "commit", "-qam", subject)
+
+
+def walk(public: Path, place: Path, root: Path, course: Course, answers: dict[str, dict[str, str]]) -> None:
+    """From lab to lab: each branch is begun, the work so far merged into it, the lab solved and its notes written."""
+    git(place.parent, "clone", "-q", str(public), place.name)
+    before = ""
+    for entry, lab in zip(course.entries, course.labs(root)):
+        git(place, "switch", "-q", entry.branch)
+        if before:
+            git(place, "merge", "-q", "--no-edit", before)
+        notes = place / "labs" / entry.folder / "NOTES.md"
+        answer = {}
+        for path, group in by_path(tree.items_of(lab)).items():
+            text = (place / path).read_text()
+            done = answers[entry.folder].get(path) or swap(text, group, (root / path).read_text())
+            answer[path] = done
+        solve(place, answer | {str(notes.relative_to(place)): notes.read_text() + "\nDone.\n"}, f"{entry.name} done")
+        before = entry.branch
+
+
+def test_work_is_carried_from_lab_to_lab_and_ends_as_the_complete_kernel(repositories: tuple[Path, Path], two_labs: Path,
+                                                                         tmp_path: Path) -> None:
+    course = read(two_labs)
+    student = tmp_path / "student"
+    walk(repositories[0], student, two_labs, course, {e.folder: {} for e in course.entries})
+    for lab in course.labs(two_labs):
+        for name in lab.everywhere:
+            assert (student / name).read_bytes() == (two_labs / name).read_bytes(), name
+        assert (student / "labs" / lab.folder.name / "NOTES.md").read_text().endswith("Done.\n")
+    assert git(student, "status", "--porcelain") == ""
+
+
+def test_a_catch_up_branch_holds_the_reference_up_to_its_lab_and_merges_with_the_next(
+        repositories: tuple[Path, Path], two_labs: Path, tmp_path: Path) -> None:
+    public, private = repositories
+    git(tmp_path, "clone", "-q", str(public), "student")
+    student = tmp_path / "student"
+    git(student, "pull", "-q", str(private), "catchup/01:catchup/01")
+    git(student, "switch", "-q", "catchup/01")
+    guard, copy = student / "kernel/harden/stack_guard.c", student / "kernel/harden/usercopy.c"
+    assert guard.read_bytes() == (two_labs / "kernel/harden/stack_guard.c").read_bytes()
+    stub = copy.read_bytes()
+    assert stub != (two_labs / "kernel/harden/usercopy.c").read_bytes()
+    git(student, "merge", "-q", "--no-edit", "origin/lab/90-second")
+    assert (student / "user/attack/stack_guard.c").is_file() and (student / "user/attack/usercopy.c").is_file()
+    assert copy.read_bytes() == stub
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("which", ["reference", "other"])
+def test_merged_work_builds_and_is_graded_in_its_own_tree_and_in_the_instructors(
+        which: str, repositories: tuple[Path, Path], two_labs: Path, arch: str, tmp_path: Path) -> None:
+    course = read(two_labs)
+    answers: dict[str, dict[str, str]] = {e.folder: {} for e in course.entries}
+    student = tmp_path / "student"
+    if which == "reference":
+        walk(repositories[0], student, two_labs, course, answers)
+    else:       # the second solution of stack-guard, alone: the other lab is not done
+        git(tmp_path, "clone", "-q", str(repositories[0]), "student")
+        git(student, "switch", "-q", "lab/01-stack-guard")
+        git(student, "merge", "-q", "--no-edit", "origin/lab/90-second")
+        lab = lab_named(two_labs, "stack-guard", arch)
+        other = other_solution(two_labs, lab, tmp_path)
+        # What this lab's students change in a file that the other lab cuts, too, on the cut file.
+        mixed = {n: data for n, data in other.items() if not n.endswith("trap.c")}
+        cut = tree.cut_files(two_labs, [lab_named(two_labs, "second", arch)])
+        trap = f"arch/{arch}/trap.c"
+        text = other[trap].decode()
+        mixed[trap] = swap(text, [i for i in tree.items_of(lab_named(two_labs, "second", arch)) if i.path == trap],
+                                cut[trap]).encode()
+        solve(student, {n: data.decode() for n, data in mixed.items()}, "done another way")
+    scores = {}
+    place = course_tree(two_labs, course)
+    for name in ("stack-guard", "second"):
+        for where, lab in (("student", widened(lab_named(student, name, arch), published(student))),
+                           ("instructor", widened(lab_named(two_labs, name, arch), course))):
+            with Workshop(student if where == "student" else place, lab, choose(trust=True)) as workshop:
+                data = as_dict(grade(workshop, workshop.take(student), 3))
+                scores[name, where] = data["score"]
+                assert not data["problem"] and not data["gated"], terminal(data)
+    best = 100 if which == "reference" else 0
+    assert scores == {("stack-guard", "student"): 100, ("stack-guard", "instructor"): 100,
+                      ("second", "student"): best, ("second", "instructor"): best}
+    assert re.search(r"^\[\[lab\]\]", (student / ".course").read_text(), re.MULTILINE)
+
+
+# ---- the verbs of a branch ----------------------------------------------------------------------------------
+
+
+def verb(place: Path, *words: str, want: int = 0, env: dict[str, str] | None = None) -> str:
+    """Runs a verb in a student's tree; what it prints."""
+    done = subprocess.run(["/usr/bin/python3", "-m", "grade.lab", *words], cwd=place, capture_output=True, text=True,
+                          check=False, timeout=600, env=os.environ | (env or {}))
+    assert done.returncode == want, f"{words}: {done.stdout}{done.stderr}"
+    return done.stdout + done.stderr
+
+
+@pytest.fixture
+def student(repositories: tuple[Path, Path], two_labs: Path, tmp_path: Path) -> Path:
+    """A clone in which the first lab is done, and merged into the second's branch, which is begun."""
+    place = tmp_path / "student"
+    course = read(two_labs)
+    first = Course(course.title, course.architectures, course.entries[:1])
+    walk(repositories[0], place, two_labs, first, {e.folder: {} for e in course.entries})
+    git(place, "switch", "-q", course.entries[1].branch)
+    git(place, "merge", "-q", "--no-edit", course.entries[0].branch)
+    return place
+
+
+def test_a_branch_knows_its_lab_and_its_attack(student: Path) -> None:
+    assert verb(student, "which") == "second\n" and verb(student, "which", "--attack") == "usercopy\n"
+    git(student, "switch", "-q", "lab/01-stack-guard")
+    assert verb(student, "which") == "stack-guard\n" and verb(student, "which", "--attack") == "stack-guard\n"
+    git(student, "switch", "-q", "main")
+    assert verb(student, "which") == "\n"
+    git(student, "switch", "-q", "-c", "work", "lab/90-second")
+    assert verb(student, "which") == "second\n"
+    assert "-- /bin/attack usercopy" in subprocess.run(["make", "-n", "attack"], cwd=student, capture_output=True, text=True,
+                                                       check=True).stdout
+
+
+def test_reset_undoes_one_lab_keeps_a_backup_and_leaves_earlier_work(student: Path, arch: str) -> None:
+    copy, trap = student / "kernel/harden/usercopy.c", student / f"arch/{arch}/trap.c"
+    came = copy.read_bytes(), trap.read_bytes()
+    assert b"stack_guard" in came[1]        # the first lab's work, in a file of both
+    for path in (copy, trap):
+        path.write_text("/* worse */\n")
+    (student / "kernel/harden/usercopy_more.h").write_text("/* more */\n")
+    git(student, "add", "-A")
+    git(student, "commit", "-qm", "worse")
+    assert ".lab-backup/1" in verb(student, "reset", "second")
+    assert (copy.read_bytes(), trap.read_bytes()) == came
+    assert (student / ".lab-backup/1" / copy.relative_to(student)).read_text() == "/* worse */\n"
+    assert (student / ".lab-backup/1/kernel/harden/usercopy_more.h").read_text() == "/* more */\n"
+    assert not (student / "kernel/harden/usercopy_more.h").exists()
+    assert ".lab-backup/2" in verb(student, "reset", "second")
+    assert (student / "kernel/harden/stack_guard.c").read_bytes() == (ROOT / "kernel/harden/stack_guard.c").read_bytes()
+
+
+def attempt(place: Path, lab: str, changed: bool = True, score: int = 50) -> None:
+    """Puts an attempt on record, as `grade` does."""
+    with open(place / ".lab-attempts", "a") as out:
+        out.write(json.dumps({"lab": lab, "arch": "x86_64", "score": score, "max": 100, "changed": changed, "files": "-"}) + "\n")
+
+
+def test_progress_shows_each_lab_of_the_course(student: Path) -> None:
+    attempt(student, "stack-guard", score=40)
+    attempt(student, "stack-guard", score=50)
+    text = verb(student, "progress")
+    assert re.search(r"01-stack-guard .* changed since +50 of 100 +3\.0 +6", text)
+    assert re.search(r"90-second .* not graded +4 +2027-02-14", text)
+    assert "3.0 of 10" in text
+    git(student, "switch", "-q", "main")
+    assert re.search(r"90-second .* not begun", verb(student, "progress"))
+
+
+def test_the_solution_is_shown_after_an_attempt_and_from_a_released_branch_alone(
+        student: Path, repositories: tuple[Path, Path]) -> None:
+    assert "no attempt" in verb(student, "solution", "second", want=1)
+    attempt(student, "second", changed=False)
+    assert "no attempt" in verb(student, "solution", "second", want=1)
+    attempt(student, "second")
+    assert "no catchup/90 here" in verb(student, "solution", "second", want=1)
+    git(student, "fetch", "-q", str(repositories[1]), "catchup/90:catchup/90")
+    text = verb(student, "solution", "second")
+    assert "==== kernel/harden/usercopy.c: check_slab_object ====" in text
+    assert "+\tconst struct slab_cache *c = slab_cache_of(page);" in text and "-\treturn NULL;" in text
+
+
+def test_a_self_learner_sees_the_solution_of_a_starter_with_its_remarks(two_labs: Path, tmp_path: Path) -> None:
+    starter = tmp_path / "starter"
+    (two_labs / "labs" / SECOND / "solution.md").write_text(
+        "# Why\n\n## kernel/harden/usercopy.c: check_stack\n\nFrames are a list.\n")
+    tree.make_starter(two_labs, lab_named(two_labs, "second"), starter)
+    assert not (starter / "labs" / SECOND / "solution.md").exists()
+    assert "no attempt" in verb(starter, "solution", "second", want=1)
+    attempt(starter, "second")
+    text = verb(starter, "solution", "second")
+    assert "# Why" in text and "# Frames are a list." in text and "==== kernel/harden/usercopy.c: check_stack" in text
+
+
+@pytest.mark.timeout(900)
+def test_submit_builds_and_packs_what_is_taken_and_says_what_is_not(student: Path, arch: str, tmp_path: Path) -> None:
+    (student / "kernel/main.c").write_text((student / "kernel/main.c").read_text() + "/* lost */\n")
+    text = verb(student, "submit", "second", "--arch", arch)
+    assert "not taken: kernel/main.c" in text
+    out = tmp_path / "out"
+    out.mkdir()
+    subprocess.run(["tar", "xzf", student / "second-submission.tar.gz", "-C", out], check=True)
+    names = {str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()}
+    assert {".course", "kernel/harden/usercopy.c", "arch/x86_64/trap.c", "arch/aarch64/trap.c", f"labs/{SECOND}/NOTES.md",
+            "kernel/harden/stack_guard.c"} <= names and "kernel/main.c" not in names
+    (student / "kernel/harden/usercopy.c").write_text("int\nbroken(void)\n{\n\treturn undeclared;\n}\n")
+    assert "undeclared" in verb(student, "submit", "second", "--arch", arch, want=1)
+
+
+@pytest.mark.timeout(900)
+def test_why_stands_where_the_check_begins_to_look_or_where_it_fails(student: Path, arch: str) -> None:
+    # The second lab says nothing of where to stand, so it is the failure.
+    gdb = {"GDB": "gdb -batch" if arch == platform.machine() else "gdb-multiarch -batch"}
+    text = verb(student, "why", "second", "read-cpu1", "--arch", arch, env=gdb)
+    assert "read-cpu1: fails" in text and "look at:  check_slab_object()" in text and "checkpoint" in text
+    assert "no check 'nonsense'" in verb(student, "why", "second", "nonsense", "--arch", arch, want=1)
