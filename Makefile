@@ -284,7 +284,8 @@ QGDB	= -S -chardev socket,id=gdb,path=$(GDBSOCK),server=on,wait=off -gdb chardev
 # ---- Verbs ------------------------------------------------------------------------------------
 
 .PHONY: FORCE build kernel initrd run gdb attack test soak ready tools bench iso test-bochs harden-report \
-	linux handouts test-handouts check-headers clean help lab show grade why diagnose progress reset submit solution lab-branches check-labs
+	linux handouts test-handouts check-headers clean help lab show grade why diagnose progress reset submit solution lab-branches \
+	course-check course-demo check-labs
 
 build: kernel initrd ## the kernel and the initramfs (what a bare `make` does)
 
@@ -391,6 +392,12 @@ lab-branches: ## publish the course of labs/course.toml: DEST=dir, and PRIVATE=d
 	$(if $(DEST),,$(error where to? DEST=directory, and PRIVATE=directory for the instructor))
 	$(Q)$(PYTHON) -m grade.lab branches '$(DEST)' $(if $(PRIVATE),--private '$(PRIVATE)') \
 		$(if $(filter 0,$(DIAGNOSIS)),--no-diagnosis)
+
+course-check: ## validate labs/course.toml, and prove that starters, solutions and mutants get what they should here
+	$(Q)$(PYTHON) -m grade.lab course-check $(seed)
+
+course-demo: ## publish a lab, grade six sample submissions, and show the reports: build/demo
+	$(Q)$(PYTHON) -m grade.lab course-demo --arch $(ARCH) $(LAB)
 
 check-labs: ## prove the labs (LAB=... for one; SINCE=commit: those that changes touch) on both architectures, or on ARCH
 	$(Q)$(PYTHON) -m grade.lab check --arches '$(TESTED)' $(if $(SINCE),--since '$(SINCE)') $(LAB)

@@ -4,6 +4,8 @@
     grade LAB [--from DIR] [--seed N]   grade the files of DIR that the lab names; everything else is pristine
     check [LAB...]                      prove labs: starter, solutions, mutants (make check-labs)
     branches DEST [--private DIR]       publish the course: the students' repository, and the instructor's
+    course-check                        validate course.toml and prove its labs here
+    course-demo [LAB]                   publish a lab and grade six sample submissions to it
     show LAB                            what the lab asks, its reading list, counted
     why LAB CHECK [--fails]             boot the answer and stop in GDB where CHECK looks, or where it fails
     diagnose LAB                        boot the lab's broken kernel for GDB
@@ -26,7 +28,7 @@ import tempfile
 import traceback
 from pathlib import Path
 
-from grade.labs import desk, report
+from grade.labs import desk, report, staff
 from grade.labs.course import FILE as COURSE_FILE, Entry, read as read_course
 from grade.labs.cut import CutError
 from grade.labs.grading import GraderError, grade
@@ -162,6 +164,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--only", default="", help="only variants whose name contains this")
     p.add_argument("--arches", default=" ".join(sorted(ARCHES)), help="architectures (default: all)")
     p.add_argument("--since", default="", help="only labs that changes since this commit may touch")
+    verb("course-check", staff.course_check, lab=False).add_argument("--only", default="")
+    verb("course-demo", staff.course_demo, lab=False).add_argument("lab", nargs="?", default="")
     p = verb("branches", do_branches, lab=False)
     p.add_argument("dest")
     p.add_argument("--private", default="", help="where the instructor's repository goes")
