@@ -285,7 +285,7 @@ QGDB	= -S -chardev socket,id=gdb,path=$(GDBSOCK),server=on,wait=off -gdb chardev
 
 .PHONY: FORCE build kernel initrd run gdb attack test soak ready tools bench iso test-bochs harden-report \
 	linux handouts test-handouts check-headers clean help lab show grade why diagnose progress reset submit solution lab-branches \
-	course-check course-demo check-labs
+	course-check course-demo tickets check-diagnosis similarity check-labs
 
 build: kernel initrd ## the kernel and the initramfs (what a bare `make` does)
 
@@ -366,8 +366,8 @@ lab: ## make the starter of LAB=... in the new directory DEST=...
 show: ## what LAB=... asks: files to edit, reading list, checks
 	$(call lab-verb,show)
 
-grade: ## grade LAB=... as it stands here or in FROM=dir; SEED=... repeats a grade exactly
-	$(call lab-verb,grade) --from '$(FROM)' $(seed)
+grade: ## grade LAB=... as it stands here or in FROM=dir; SEED=... repeats a grade exactly; STUDENT=... is twisted
+	$(call lab-verb,grade) --from '$(FROM)' $(seed) $(if $(STUDENT),--student '$(STUDENT)')
 
 why: ## stop in GDB where CHECK=... begins to look; AT=failure: where it fails
 	$(if $(CHECK),,$(error which check? CHECK=NAME, see `make show`))
@@ -398,6 +398,17 @@ course-check: ## validate labs/course.toml, and prove that starters, solutions a
 
 course-demo: ## publish a lab, grade six sample submissions, and show the reports: build/demo
 	$(Q)$(PYTHON) -m grade.lab course-demo --arch $(ARCH) $(LAB)
+
+tickets: ## what of each lab is one student's own, by the class key: ROSTER=file with names, DEST=dir
+	$(if $(and $(ROSTER),$(DEST)),,$(error ROSTER=file DEST=directory))
+	$(Q)$(PYTHON) -m grade.lab tickets '$(ROSTER)' '$(DEST)'
+
+check-diagnosis: ## whether the diagnosis of STUDENT=... in FROM=dir is right
+	$(call lab-verb,diagnosis) --from '$(FROM)' $(if $(STUDENT),--student '$(STUDENT)')
+
+similarity: ## which submissions in SUBMISSIONS=dir look alike, or like the reference: a report, never a verdict
+	$(if $(SUBMISSIONS),,$(error SUBMISSIONS=directory))
+	$(call lab-verb,similarity) '$(SUBMISSIONS)'
 
 check-labs: ## prove the labs (LAB=... for one; SINCE=commit: those that changes touch) on both architectures, or on ARCH
 	$(Q)$(PYTHON) -m grade.lab check --arches '$(TESTED)' $(if $(SINCE),--since '$(SINCE)') $(LAB)

@@ -6,6 +6,9 @@
     branches DEST [--private DIR]       publish the course: the students' repository, and the instructor's
     course-check                        validate course.toml and prove its labs here
     course-demo [LAB]                   publish a lab and grade six sample submissions to it
+    tickets ROSTER DEST                 each student's own twists and broken kernels, by the class key
+    diagnosis LAB --from DIR            whether a student's diagnosis is right
+    similarity LAB DIR                  which submissions look alike: a report for a person
     show LAB                            what the lab asks, its reading list, counted
     why LAB CHECK [--fails]             boot the answer and stop in GDB where CHECK looks, or where it fails
     diagnose LAB                        boot the lab's broken kernel for GDB
@@ -28,7 +31,8 @@ import tempfile
 import traceback
 from pathlib import Path
 
-from grade.labs import desk, report, staff
+from grade.labs import desk, report, similarity, staff
+from grade.labs.classkey import Share, read_ticket
 from grade.labs.course import FILE as COURSE_FILE, Entry, read as read_course
 from grade.labs.cut import CutError
 from grade.labs.grading import GraderError, grade
@@ -66,6 +70,7 @@ def do_grade(args: argparse.Namespace) -> int:
     if not source.is_dir():
         print(f"lab: {args.source}: no such directory", file=sys.stderr)
         return 1
+    own = staff.share_of(lab, args.student) if args.student else read_ticket(ROOT, lab) if source == ROOT else Share()
     place, lab = grading_place(ROOT, lab, source)
     # One's own tree is one's own work: it may be run without isolation where there is none.
     with Workshop(place, lab, choose(args.trust or source == ROOT)) as workshop:
@@ -73,7 +78,7 @@ def do_grade(args: argparse.Namespace) -> int:
             submission: dict[str, bytes] | SubmissionError = workshop.take(source)
         except SubmissionError as error:
             submission = error
-        data = report.as_dict(grade(workshop, submission, args.seed))
+        data = report.as_dict(grade(workshop, submission, args.seed, twist=own.twist))
     out = Path(args.out) if args.out else ROOT / "build" / "grade" / lab.name / lab.arch
     report.write(data, out)
     if not isinstance(submission, SubmissionError):
@@ -129,13 +134,18 @@ def _diagnoses(entry: Entry) -> dict[str, bytes]:
 def do_show(args: argparse.Namespace) -> int:
     """Says what a lab asks."""
     lab = lab_named(ROOT, args.lab, args.arch)
-    print(f"{lab.title} ({lab.folder.name}), {lab.hours:g} hours (estimated)\n\nto edit:")
+    print(f"{lab.title} ({lab.folder.name}), {lab.hours:g} hours (estimated)\n")
+    if twist := read_ticket(ROOT, lab).twist:
+        print(f"your own: {twist.text}\n")
+    print("to edit:")
     print("".join(f"  {name}\n" for name in lab.editable))
     lines = reading_lines(lab, ROOT)
     print("to read:")
     print("".join(f"  {count:>4}  {entry}\n" for entry, count in lines), end="")
     print(f"  {sum(n for _, n in lines):>4}  lines in all\n\nchecks:")
     print("".join(f"  {c.points:>4}  {c.title} [{c.name}]\n" for c in lab.checks), end="")
+    if lab.causes:
+        print(f"\nlabs/{lab.folder.name}/{desk.ANSWER} names cpu, function and cause, one of:\n  " + "\n  ".join(lab.causes))
     return 0
 
 
@@ -157,6 +167,7 @@ def parser() -> argparse.ArgumentParser:
     verb("lab", do_lab).add_argument("dest")
     p = verb("grade", do_grade)
     p.add_argument("--from", dest="source", default="", help="directory of the answer (default: this tree)")
+    p.add_argument("--student", default="", help="whose twist it is, by the class key")
     p.add_argument("--out", default="", help="directory for report.json, .html and .xml")
     p.add_argument("--trust", action="store_true", help="run without isolation where the host has none")
     p = verb("check", do_check, lab=False)
@@ -166,6 +177,15 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--since", default="", help="only labs that changes since this commit may touch")
     verb("course-check", staff.course_check, lab=False).add_argument("--only", default="")
     verb("course-demo", staff.course_demo, lab=False).add_argument("lab", nargs="?", default="")
+    p = verb("tickets", staff.tickets, lab=False)
+    p.add_argument("roster", help="a file with a student's name on each line")
+    p.add_argument("dest")
+    p = verb("diagnosis", staff.diagnosis)
+    p.add_argument("--from", dest="source", required=True)
+    p.add_argument("--student", default="")
+    p = verb("similarity", similarity.similarity)
+    p.add_argument("submissions", help="a directory of submissions: directories, or what `submit` packed")
+    p.add_argument("--least", type=int, default=50, help="percent from which on a pair is shown (default 50)")
     p = verb("branches", do_branches, lab=False)
     p.add_argument("dest")
     p.add_argument("--private", default="", help="where the instructor's repository goes")

@@ -22,6 +22,7 @@ from typing import Any
 from grade import debug
 from grade.image import Image
 from grade.labs import tree
+from grade.labs.classkey import TICKET, read_ticket
 from grade.labs.course import MARK, Course, Entry, published, widened
 from grade.labs.cut import CutError, find, parse_cut
 from grade.labs.grading import GUEST_FAULTS, Ended, Enough, Guest, Run, Verdict, load_checks
@@ -32,6 +33,7 @@ from grade.qemu import ARCHES
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ATTEMPTS = ".lab-attempts"
+ANSWER = "diagnosis.toml"       # of a lab's folder: what a student says is wrong with the broken kernel
 
 
 def which(args: argparse.Namespace) -> int:
@@ -71,7 +73,8 @@ def why(args: argparse.Namespace) -> int:
         built = workshop.build(workshop.take(ROOT))
         image = Image(built.symbols, slide=None)
         run = Run(lab, workshop, built, image, args.seed, {n: Verdict(n, t, 0) for n, t in lab.gates.items()},
-                  {c.name: Verdict(c.name, c.title, c.points) for c in lab.checks}, contained=False)
+                  {c.name: Verdict(c.name, c.title, c.points) for c in lab.checks}, contained=False,
+                  given=read_ticket(ROOT, lab).twist)
 
         def look(guest: Guest) -> int:
             socket = workshop.scratch / "gdb"
@@ -121,9 +124,12 @@ def _to_the_failure(run: Run, checks: ModuleType, name: str, look: Callable[[Gue
 def diagnose(args: argparse.Namespace) -> int:
     """Boots the lab's broken kernel with GDB attached; its source is not here."""
     lab = lab_named(ROOT, args.lab, args.arch)
-    kernel = lab.folder / "diagnose" / lab.arch / "rampart"
-    if not kernel.is_file():
+    kernels = sorted((lab.folder / "diagnose" / lab.arch).glob("*/rampart"))
+    if not kernels:
         raise SpecError(f"{lab.name}: no broken kernel here: `lab` puts it into a starter")
+    own = read_ticket(ROOT, lab).diagnosis
+    kernel = next((k for k in kernels if k.parent.name == own), kernels[0])
+    print(f"broken kernel {kernel.parent.name}" + (", which is yours" if own else ""))
     if subprocess.run(["make", "-C", str(ROOT), f"ARCH={lab.arch}", "initrd"], check=False).returncode:
         raise SubmissionError("see above", "does not compile")
     machine, out = ARCHES[lab.arch], Path("build", lab.arch)
@@ -287,7 +293,8 @@ def submit(args: argparse.Namespace) -> int:
     """Checks the list of files, builds, and packs LAB-submission.tar.gz."""
     lab = lab_here(args)
     notes = f"labs/{lab.folder.name}/{tree.NOTES}"
-    extras = [n for n in (notes, f"labs/{lab.folder.name}/test_student.py", MARK) if (ROOT / n).is_file()]
+    extras = [n for n in (notes, f"labs/{lab.folder.name}/test_student.py",
+                          f"labs/{lab.folder.name}/{ANSWER}", MARK, TICKET) if (ROOT / n).is_file()]
     names = [n for n in dict.fromkeys([*lab.everywhere, *lab.taken, *lab.new_files, *extras]) if (ROOT / n).is_file()]
     with Workshop(ROOT, lab, choose(trust=True)) as workshop:
         workshop.discard(workshop.build(workshop.take(ROOT)))

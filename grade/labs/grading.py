@@ -23,6 +23,7 @@ from grade.deadline import DeadlineError
 from grade.exclog import TripleFault
 from grade.gdbstub import GdbClosed, GdbError
 from grade.image import Image, ImageError
+from grade.labs.classkey import Twist
 from grade.labs.spec import Lab
 from grade.labs.workshop import Built, SubmissionError, Workshop
 from grade.qemu import ARCHES, Machine, QemuError
@@ -158,6 +159,7 @@ class Run:
     gates: dict[str, Verdict] = field(default_factory=dict)
     checks: dict[str, Verdict] = field(default_factory=dict)
     contained: bool = True
+    given: Twist | None = None                  # the student's own twist of the lab
     wanted: frozenset[str] = frozenset()        # stop when these are decided (none: when all boots are over) ...
     red_ends: bool = False                      # ... or at the first that fails
     scenario: str = ""                          # the boot that decides
@@ -169,6 +171,10 @@ class Run:
     def rng(self, label: str) -> random.Random:
         """A generator for one purpose, from the seed."""
         return moments.rng(self.seed, f"{self.lab.name}:{label}")
+
+    def twist(self, name: str) -> int | None:
+        """The number that belongs to a twist, if this is graded under it; else None."""
+        return self.given.value if self.given and self.given.name == name else None
 
     def boot(self, program: str, arguments: str, smp: int = 2, append: str = "") -> _Boot:
         """A context: the submission's kernel with /bin/PROGRAM as init's command, standing before its first
@@ -298,6 +304,7 @@ class Grade:
     problem: str = ""       # why it could not be built: "does not compile", ...
     problem_text: str = ""
     deciders: dict[str, str] = field(default_factory=dict)
+    twist: Twist | None = None
 
     @property
     def gated(self) -> bool:
@@ -311,13 +318,13 @@ class Grade:
 
 
 def grade(workshop: Workshop, submission: dict[str, bytes] | Exception, seed: int, label: str = "submission",
-          only: Only = Only()) -> Grade:
+          only: Only = Only(), twist: Twist | None = None) -> Grade:
     """Builds, boots, judges. QemuError, WorkshopError, GraderError and OSError are no verdicts."""
     lab = workshop.lab
     gates = {n: Verdict(n, t, 0) for n, t in lab.gates.items()}
     checks = {c.name: Verdict(c.name, c.title, c.points) for c in lab.checks}
     result = Grade(lab, seed, workshop.sandbox.level, workshop.toolchain(), list(gates.values()),
-                   list(checks.values()))
+                   list(checks.values()), twist=twist)
     try:
         if isinstance(submission, Exception):
             raise submission
@@ -329,8 +336,8 @@ def grade(workshop: Workshop, submission: dict[str, bytes] | Exception, seed: in
             verdict.seen = f"not reached: {error.what}"
         return result
     try:
-        run = Run(lab, workshop, built, image, seed, gates, checks, wanted=only.wanted, red_ends=only.red_ends,
-                  deciders=result.deciders)
+        run = Run(lab, workshop, built, image, seed, gates, checks, given=twist, wanted=only.wanted,
+                  red_ends=only.red_ends, deciders=result.deciders)
         run_scenarios(run, [s for s in load_checks(lab).scenarios() if not only.boots or s.__name__ in only.boots])
     finally:
         image.close()

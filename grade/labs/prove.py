@@ -22,6 +22,7 @@ from grade.deadline import DeadlineError
 from grade.gdbstub import GdbClosed
 from grade.image import Image
 from grade.labs import tree
+from grade.labs.classkey import Twist, twist_named
 from grade.labs.course import Course, widened
 from grade.labs.cut import HEAD, CutError, Item, by_path, cut, read_stubs, restore
 from grade.labs.grading import Grade, Only, grade
@@ -67,19 +68,24 @@ def apply_patch(base: Files, patch: Path, scratch: Path) -> Files:
     return out
 
 
+def broken_kernels(lab: Lab) -> dict[str, Path]:
+    """The lab's kernels to diagnose, by the letters that students know them by: the mutants
+    called diagnose*."""
+    found = [p for p in tree.patches(lab.folder / "mutants", lab.arch) if p.stem.startswith("diagnose")]
+    return dict(zip("abcdefgh", sorted(found, key=lambda p: p.stem)))
+
+
 def give_diagnosis(root: Path, workshop: Workshop, dest: Path) -> None:
-    """Builds the mutant called diagnose into a starter: the kernel and its symbols, no source."""
+    """Builds the kernels to diagnose into a starter: each with its symbols, and no source."""
     lab = workshop.lab
-    patch = lab.folder / "mutants" / lab.arch / "diagnose.patch"
-    if not patch.is_file():
-        return
-    files = {name: (root / name).read_bytes() for name in lab.editable if (root / name).is_file()}
-    built = workshop.build(apply_patch(files, patch, workshop.scratch), "diagnose")
-    out = dest / "labs" / lab.folder.name / "diagnose" / lab.arch
-    out.mkdir(parents=True)
-    shutil.copyfile(built.kernel, out / "rampart")
-    shutil.copyfile(built.symbols, out / "rampart.sym")
-    workshop.discard(built)
+    for letter, patch in broken_kernels(lab).items():
+        files = {name: (root / name).read_bytes() for name in lab.editable if (root / name).is_file()}
+        built = workshop.build(apply_patch(files, patch, workshop.scratch), f"diagnose-{letter}")
+        out = dest / "labs" / lab.folder.name / "diagnose" / lab.arch / letter
+        out.mkdir(parents=True)
+        shutil.copyfile(built.kernel, out / "rampart")
+        shutil.copyfile(built.symbols, out / "rampart.sym")
+        workshop.discard(built)
 
 
 def named_checks(patch: Path, lab: Lab) -> list[str]:
@@ -103,6 +109,7 @@ class Variant:
     judge: Callable[[Grade], Proof]
     wanted: tuple[str, ...] = ()        # all that its judge looks at, if not everything
     red_ends: bool = False              # its judge looks for anything red
+    twist: Twist | None = None
 
 
 def variants(root: Path, lab: Lab, scratch: Path) -> list[Variant]:
@@ -123,6 +130,18 @@ def variants(root: Path, lab: Lab, scratch: Path) -> list[Variant]:
     for path in mutants:
         name, loses = f"mutant {path.stem}", named_checks(path, lab)
         out.append(Variant(name, apply_patch(solution, path, scratch), _loses(name, loses), tuple(loses)))
+    for spec in lab.twists:
+        name = f"twist {spec.name}"
+        patches = [p for p in tree.patches(lab.folder / "twists", lab.arch) if p.stem == spec.name]
+        if not patches:
+            raise SpecError(f"{lab.folder.name}: twist {spec.name} has no solution on {lab.arch}: twists/{spec.name}.patch")
+        least, most = (twist_named(lab, spec.name, v) for v in (min(spec.values), max(spec.values)))
+        twisted = solution
+        for path in patches:
+            twisted = apply_patch(twisted, path, scratch)
+        out += [Variant(f"{name}: reference", solution, _loses(f"{name}: reference", [spec.fails]), (spec.fails,),
+                        twist=least),
+                Variant(f"{name}: its solution", twisted, _full(f"{name}: its solution", lab), twist=most)]
     for item in items if len(items) > 1 else []:
         if item.name == HEAD or item.name.partition("=")[0] in DECLARATIONS:
             continue        # nothing that runs
@@ -293,9 +312,9 @@ class Prover:
     def _grade(self, workshop: Workshop, v: Variant, label: str, deciders: dict[str, str]) -> Proof:
         boots = frozenset(deciders[c] for c in v.wanted) if v.wanted and all(c in deciders for c in v.wanted) else \
             frozenset()
-        proof = v.judge(grade(workshop, v.files, self.seed, label, Only(frozenset(v.wanted), v.red_ends, boots)))
+        proof = v.judge(grade(workshop, v.files, self.seed, label, Only(frozenset(v.wanted), v.red_ends, boots), v.twist))
         if not proof.good and v.wanted:     # perhaps another boot decides it where something is broken
-            proof = v.judge(grade(workshop, v.files, self.seed, label))
+            proof = v.judge(grade(workshop, v.files, self.seed, label, twist=v.twist))
         return proof
 
     def _attack(self, workshop: Workshop, name: str, files: Files, wins: bool) -> Proof:
@@ -324,7 +343,8 @@ def table(provers: list[Prover]) -> str:
         return f"{sum(of)}/{len(of)}" if of else "-"
 
     columns = {"text": ("cut", "what", "text of", "reading", "lab"), "starter": ("starter",),
-               "solutions": ("solution", "other"), "mutants": ("mutant",), "stubs": ("stub",), "attack": ("attack",)}
+               "solutions": ("solution", "other"), "mutants": ("mutant",), "stubs": ("stub",),
+               "twists": ("twist",), "attack": ("attack",)}
     rows = [["lab", "on", *columns, "min", ""]]
     for p in provers:
         rows.append([p.lab.folder.name, p.lab.arch, *(share(p, *begins) for begins in columns.values()), f"{p.seconds / 60:.1f}", "holds" if p.holds else "FAILS"])

@@ -24,7 +24,7 @@ def as_dict(grade: Grade) -> dict[str, Any]:
         return out
 
     return {"format": FORMAT, "lab": grade.lab.name, "title": grade.lab.title, "score": grade.score,
-            "max": grade.lab.points, "seed": grade.seed, "isolation": grade.isolation, "toolchain": grade.toolchain,
+            "max": grade.lab.points, "seed": grade.seed, "twist": grade.twist.text if grade.twist else "", "isolation": grade.isolation, "toolchain": grade.toolchain,
             "problem": grade.problem, "problem_text": grade.problem_text, "gated": grade.gated,
             "gates": [verdict(g) for g in grade.gates], "checks": [verdict(c) for c in grade.checks]}
 
@@ -32,7 +32,8 @@ def as_dict(grade: Grade) -> dict[str, Any]:
 def terminal(data: dict[str, Any]) -> str:
     """The report for a terminal, at most 110 columns where words allow it."""
     out = [f"{data['title']} ({data['lab']}): {data['score']} of {data['max']} points",
-           f"seed {data['seed']}, isolation: {data['isolation']}", f"{data['toolchain']}", ""]
+           f"seed {data['seed']}, isolation: {data['isolation']}", f"{data['toolchain']}",
+           *([f"twist: {data['twist']}"] if data["twist"] else []), ""]
     if data["problem"]:
         return "\n".join([*out, f"The submission {_verb(data['problem'])}.", "", data["problem_text"], ""])
     for g in data["gates"]:

@@ -28,6 +28,16 @@ class CheckSpec:
 
 
 @dataclass(frozen=True)
+class TwistSpec:
+    """A change of the specification that a class key may give a student (classkey.py)."""
+
+    name: str
+    values: tuple[int, ...]     # one of them is drawn, too
+    text: str                   # what the student is told, with {value}
+    fails: str                  # the check that the verbatim reference then fails
+
+
+@dataclass(frozen=True)
 class Lab:
     """One lab folder."""
 
@@ -48,6 +58,8 @@ class Lab:
     taken: tuple[str, ...] = ()     # of a submission: what is editable, or more (see course.py)
     gates: dict[str, str] = field(default_factory=dict)
     checks: tuple[CheckSpec, ...] = ()
+    twists: tuple[TwistSpec, ...] = ()
+    causes: tuple[str, ...] = ()    # words for what may be wrong with its broken kernels
 
     @property
     def points(self) -> int:
@@ -101,7 +113,9 @@ def load(folder: Path, arch: str | None = "x86_64") -> Lab:
               strings(table, "reading", where) + strings(own[arch], "reading", where),
               strings(table, "userland", where), arch, tuple(own),
               common + tuple(f for t in own.values() for f in strings(t, "editable", where)),
-              gates={str(k): str(v) for k, v in gates.items()}, checks=tuple(checks), **more)
+              gates={str(k): str(v) for k, v in gates.items()}, checks=tuple(checks),
+              twists=_twists(table, {c.name for c in checks}, where),
+              causes=strings(get(table, "diagnosis", dict, where), "causes", where) if "diagnosis" in table else (), **more)
     lab = replace(lab, taken=lab.editable)
     names = [c.name for c in lab.checks] + list(lab.gates)
     if len(set(names)) != len(names):
@@ -114,6 +128,25 @@ def load(folder: Path, arch: str | None = "x86_64") -> Lab:
         if Path(path).is_absolute() or ".." in Path(path).parts:
             raise SpecError(f"{where}: {path!r} leaves the tree")
     return lab
+
+
+def _twists(table: dict[str, Any], checks: set[str], where: Path) -> tuple[TwistSpec, ...]:
+    """The [[twist]] tables of a lab.toml."""
+    out = []
+    for entry in get(table, "twist", list, where) if "twist" in table else []:
+        if not isinstance(entry, dict):
+            raise SpecError(f"{where}: each twist is a [[twist]] table")
+        values = get(entry, "values", list, where) if "values" in entry else [0]
+        twist = TwistSpec(get(entry, "name", str, where), tuple(values), get(entry, "text", str, where),
+                          get(entry, "fails", str, where))
+        if not values or not all(isinstance(v, int) for v in values) or len(values) > 1 and "{value}" not in twist.text:
+            raise SpecError(f"{where}: twist {twist.name}: values are numbers, and the text says which ({{value}})")
+        if twist.fails not in checks:
+            raise SpecError(f"{where}: twist {twist.name} fails {twist.fails!r}, which is no check")
+        out.append(twist)
+    if len({t.name for t in out}) != len(out):
+        raise SpecError(f"{where}: a twist's name stands there twice")
+    return tuple(out)
 
 
 def all_labs(root: Path, arch: str | None = "x86_64") -> list[Lab]:

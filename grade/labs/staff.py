@@ -6,16 +6,19 @@ import argparse
 import os
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 from grade.labs import report, tree
+from grade.labs.classkey import TICKET, Share, named, read_key, share, ticket
 from grade.labs.course import FILE, Course, read
 from grade.labs.cut import cut, read_stubs
+from grade.labs.desk import ANSWER
 from grade.labs.grading import grade
-from grade.labs.prove import Files, Prover, apply_patch, named_checks, other_solution, table
+from grade.labs.prove import Files, Prover, apply_patch, broken_kernels, named_checks, other_solution, table
 from grade.labs.publish import publish
 from grade.labs.sandbox import SandboxError, choose
-from grade.labs.spec import Lab, SpecError, lab_named
+from grade.labs.spec import Lab, SpecError, get, lab_named, load
 from grade.labs.workshop import SubmissionError, Workshop
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -132,3 +135,68 @@ def _verdict(data: dict) -> str:
 
 def _short(path: Path) -> str:
     return str(path.relative_to(ROOT))
+
+
+# ---- what is each student's own -----------------------------------------------------------------------------
+
+
+def share_of(lab: Lab, student: str) -> Share:
+    """What the class key gives a student of a lab. SpecError without a key."""
+    course = read(ROOT)
+    if course.key is None:
+        raise SpecError(f"{FILE} names no class key")
+    return share(read_key(course.key), student, lab, _letters(lab))
+
+
+def _letters(lab: Lab) -> list[str]:
+    """The broken kernels that the lab has on each of its architectures."""
+    each = [set(broken_kernels(load(lab.folder, arch))) for arch in lab.architectures]
+    return sorted(set.intersection(*each))
+
+
+def tickets(args: argparse.Namespace) -> int:
+    """Writes NAME.ticket for each student of a roster."""
+    course, dest = read(ROOT), Path(args.dest)
+    students = [named(line.strip()) for line in Path(args.roster).read_text().splitlines() if line.strip()]
+    if len(set(students)) != len(students):
+        raise SpecError(f"{args.roster}: a name stands there twice")
+    texts = {s: ticket(s, [(lab, share_of(lab, s)) for lab in course.labs(ROOT)]) for s in students}
+    dest.mkdir(parents=True, exist_ok=True)
+    for student, text in texts.items():
+        (dest / f"{student}.ticket").write_text(text)
+    print(f"{len(texts)} tickets in {dest}; each goes to its student, who keeps it as {TICKET}")
+    return 0
+
+
+def diagnosis(args: argparse.Namespace) -> int:
+    """Compares a student's diagnosis.toml with what is wrong with the broken kernel."""
+    lab = lab_named(ROOT, args.lab, args.arch)
+    source = Path(args.source).resolve()
+    own = share_of(lab, args.student) if args.student else Share()
+    kernels = broken_kernels(lab)
+    letter = own.diagnosis or next(iter(kernels), "")
+    if letter not in kernels:
+        raise SpecError(f"{lab.name} has no broken kernel on {lab.arch}")
+    said = source / "labs" / lab.folder.name / ANSWER
+    wanted = parse_answer(answer_of(kernels[letter]), kernels[letter].name)
+    got = parse_answer(said.read_text(), str(said)) if said.is_file() else {}
+    wrong = [key for key in wanted if got.get(key) != wanted[key]]
+    print(f"{lab.name} on {lab.arch}, kernel {letter}: " + ("right" if not wrong else
+          f"{len(wanted) - len(wrong)} of {len(wanted)} right; wrong or missing: {', '.join(wrong)}"))
+    return 0
+
+
+def answer_of(patch: Path) -> str:
+    """What a broken kernel's patch says is wrong with it, as a diagnosis.toml would."""
+    return "".join(line.removeprefix("Answer: ") + "\n" for line in patch.read_text().splitlines()
+                   if line.startswith("Answer: "))
+
+
+def parse_answer(text: str, where: str) -> dict[str, int | str]:
+    """A diagnosis: cpu (a number), function (whose address it is) and cause (a word of the lab's list). SpecError."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError(f"{where}: {error}") from error
+    return {key: get(table, key, kind, where) for key, kind in (("cpu", int), ("function", str), ("cause", str))
+            if key in table}

@@ -13,7 +13,7 @@ import pytest
 from grade.lab import main
 from grade.labs import report, tree
 from grade.labs.cut import CutError, Item, cut, find, parse_cut, read_stubs, restore, sections
-from grade.labs.grading import grade
+from grade.labs.grading import Only, grade
 from grade.labs.prove import MUTANTS_AT_LEAST, apply_patch, named_checks
 from grade.labs.sandbox import SandboxError, choose
 from grade.labs.spec import READING_MAX, Lab, SpecError, all_labs, lab_named, load, reading_lines
@@ -240,6 +240,20 @@ def test_a_kernel_that_hangs_or_pretends_scores_nothing(workshop: Workshop, what
     assert answer[name].decode() != text
     result = grade(workshop, answer, 1, f"bad-{what.split()[0]}")
     assert result.score == 0 and not result.problem and not any(c.passed for c in result.checks)
+
+
+@pytest.mark.timeout(900)
+def test_a_grading_ends_when_what_is_wanted_of_it_is_decided(workshop: Workshop) -> None:
+    stubs = tree.cut_files(ROOT, [workshop.lab])
+    starter = workshop.take(ROOT) | {n: t.encode() for n, t in stubs.items() if n in workshop.lab.editable}
+    wanted = Only(frozenset(["guard-below-every-stack"]), boots=frozenset(["first_cpu"]))
+    result = grade(workshop, starter, 1, "wanted", wanted)
+    decided = {c.name: c.passed for c in result.checks if c.decided}
+    assert decided == {"guard-below-every-stack": False} and all(g.decided for g in result.gates)
+    assert result.deciders["guard-below-every-stack"] == "first_cpu"
+    red = grade(workshop, starter, 1, "red", Only(red_ends=True))
+    decided = {c.name: c.passed for c in red.checks if c.decided}
+    assert 1 <= len(decided) < len(red.checks) and not all(decided.values())
 
 
 def test_the_first_error_of_a_build_is_found() -> None:

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from grade.labs import tree
+from grade.labs import staff, tree
 from grade.labs.course import Course, mark, published, read, widened
 from grade.labs.cut import CutError, by_path, find, swap
 from grade.labs.grading import grade
-from grade.labs.prove import other_solution
+from grade.labs.prove import Proof, Prover, other_solution, table, touched
 from grade.labs.publish import course_tree, lab_files, main_files, publish
 from grade.labs.report import as_dict, terminal
 from grade.labs.sandbox import choose
@@ -330,6 +330,46 @@ def test_merged_work_builds_and_is_graded_in_its_own_tree_and_in_the_instructors
     assert scores == {("stack-guard", "student"): 100, ("stack-guard", "instructor"): 100,
                       ("second", "student"): best, ("second", "instructor"): best}
     assert re.search(r"^\[\[lab\]\]", (student / ".course").read_text(), re.MULTILINE)
+
+
+# ---- an instructor's verbs ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arch", ["x86_64", "aarch64"])
+@pytest.mark.parametrize("folder", sorted(p.parent.parent.name for p in ROOT.glob("labs/*/samples/hostile.patch")))
+def test_the_six_samples_of_the_demonstration_are_six_different_submissions(folder: str, arch: str, tmp_path: Path) -> None:
+    six = staff.samples(lab_named(ROOT, folder, arch), tmp_path)
+    assert list(six) == ["another-style", "half-right", "does-not-compile", "hangs-at-boot", "hostile", "starter"]
+    texts = [repr(sorted(files.items())) for _, files in six.values()]
+    assert len(set(texts)) == 6
+
+
+@pytest.mark.parametrize(("scores", "good"), [
+    ((100, 55, 0, 0, 0, 0), True), ((90, 55, 0, 0, 0, 0), False), ((100, 100, 0, 0, 0, 0), False), ((100, 0, 0, 0, 0, 0), False),
+    ((100, 55, 0, 0, 5, 0), False)])
+def test_the_demonstration_fails_if_a_submission_gets_what_it_does_not_deserve(scores: tuple[int, ...], good: bool) -> None:
+    names = ["another-style", "half-right", "does-not-compile", "hangs-at-boot", "hostile", "starter"]
+    assert staff.right([(n, {"score": s, "max": 100}, "") for n, s in zip(names, scores)]) == good
+
+
+def test_a_change_touches_the_labs_that_read_edit_or_check_it_and_no_other(two_labs: Path) -> None:
+    guard, second = (lab_named(two_labs, n) for n in ("stack-guard", "second"))
+
+    def both(*names: str) -> list[bool]:
+        return [touched(two_labs, lab, list(names)) for lab in (guard, second)]
+
+    assert both("labs/01-stack-guard/checks.py") == both("kernel/proc/thread.c") == [True, False]
+    assert both("user/attack/usercopy.c") == both("kernel/harden/usercopy.c") == [False, True]
+    assert both("arch/x86_64/trap.c") == both("grade/labs/grading.py") == [True, True]
+    assert both("README.md", "kernel/fs/pipe.c") == both() == [False, False]
+
+
+def test_the_table_of_proofs_says_what_held(two_labs: Path) -> None:
+    prover = Prover(two_labs, lab_named(two_labs, "second"), choose(trust=True), 1)
+    prover.proofs = [Proof("starter", "", True, ""), Proof("mutant a", "", True, ""), Proof("mutant b", "", False, "")]
+    assert re.search(r"90-second +x86_64 +- +1/1 +- +1/2 .* FAILS\n", table([prover]))
+    prover.proofs.pop()
+    assert re.search(r"90-second +x86_64 +- +1/1 +- +1/1 .* holds\n", table([prover]))
 
 
 # ---- the verbs of a branch ----------------------------------------------------------------------------------

@@ -76,13 +76,23 @@ def unguarded(k: Kernel) -> list[str]:
     return out
 
 
+def too_narrow(k: Kernel, pages: int) -> list[str]:
+    """What is mapped in the pages below each stack (twist wide-guard), in words."""
+    found = ((owner, low, space, next(iter(space.between(low - pages * PAGE, low)), None))
+             for owner, low in stacks(k).items() for space in k.own_spaces())
+    return [f"within {pages} pages below the stack of {owner} ({low:#x}) there is {m} in {space.name}"
+            for owner, low, space, m in found if m is not None]
+
+
 def judge_guards(run: Run, name: str, k: Kernel) -> None:
     """Decides a check over all stacks there are now."""
-    wrong = unguarded(k)
+    pages = run.twist("wide-guard")
+    wrong = unguarded(k) or (too_narrow(k, pages) if pages else [])
     count = len(stacks(k))
     run.check(name, not wrong, seen=f"{len(wrong)} of {count} stacks lack their guard: {wrong[0]}" if wrong else
               f"{count} stacks, each with an unmapped page below, in {len(k.roots())} address spaces",
-              expected="the page below the lowest byte of each kernel stack is not mapped in any address space",
+              expected=f"{f'{pages} pages' if pages else 'the page'} below the lowest byte of each kernel stack: not mapped "
+              "in any address space",
               look="kstack_alloc() in kernel/harden/stack_guard.c; `rp-pt ADDR` in `make gdb` explains a page")
 
 
@@ -321,6 +331,10 @@ def judge_report(run: Run, guest: Guest, tid: int, name: str, address: int | Non
     """Decides report-names-the-thread: what the line says must be what we saw ourselves."""
     wanted = [r"stack-guard", rf"\b{tid}\b", re.escape(name), rf"{address:016x}" if address else "nothing"]
     expected = f'one console line with "stack-guard", the thread\'s number {tid}, its name {name} and the address'
+    if address and run.twist("report-cpu") is not None:
+        wanted.append(r"\bon cpu 0\b")
+    if address and run.twist("report-offset") is not None:
+        wanted.append(rf"\boffset {address % PAGE}\b")
     lines = guest.console_lines() if address else []
     told = [line for line in lines if all(re.search(w, line, re.IGNORECASE) for w in wanted)]
     near = [line for line in lines if re.search("stack-guard|double fault|oops", line)]

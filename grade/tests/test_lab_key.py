@@ -1,0 +1,123 @@
+"""What a class key gives each student: twists that the verbatim reference fails, kernels to diagnose, tickets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from grade.lab import main
+from grade.labs import staff, tree
+from grade.labs.classkey import Share, Twist, read_key, read_ticket, share, ticket, twist_named
+from grade.labs.grading import Only, grade
+from grade.labs.prove import apply_patch, broken_kernels
+from grade.labs.sandbox import choose
+from grade.labs.spec import Lab, SpecError, all_labs, lab_named, load
+from grade.labs.workshop import Workshop
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+KEYS = [b"first class key, 2027", b"another key of this year", bytes(range(32))]
+TWISTED = [lab for lab in all_labs(ROOT, None) if lab.twists]
+CLASS = [f"student{i}" for i in range(60)]
+
+
+@pytest.mark.parametrize("lab", TWISTED, ids=lambda lab: lab.name)
+def test_each_key_spreads_a_class_over_all_twists_and_kernels_and_no_two_keys_alike(lab: Lab) -> None:
+    letters = list(broken_kernels(lab))
+    given = [[share(key, student, lab, letters) for student in CLASS] for key in KEYS]
+    for shares in given:
+        assert {s.twist.name for s in shares if s.twist} == {t.name for t in lab.twists}
+        assert {s.diagnosis for s in shares} == set(letters)
+    assert given[0] != given[1] != given[2] != given[0]
+    assert given[0] == [share(KEYS[0], student, lab, letters) for student in CLASS]
+
+
+@pytest.mark.parametrize("lab", TWISTED, ids=lambda lab: lab.name)
+def test_a_twist_is_the_same_on_every_architecture_and_has_a_solution_on_each(lab: Lab) -> None:
+    for arch in lab.architectures:
+        other = load(lab.folder, arch)
+        assert share(KEYS[0], "a", other, ["a", "b"]) == share(KEYS[0], "a", lab, ["a", "b"])
+        stems = [p.stem for p in tree.patches(lab.folder / "twists", arch)]
+        assert sorted(stems) == sorted(t.name for t in lab.twists)
+
+
+@pytest.mark.parametrize("lab", TWISTED, ids=lambda lab: lab.name)
+def test_every_broken_kernel_has_an_answer_in_the_labs_own_words(lab: Lab) -> None:
+    for arch in lab.architectures:
+        kernels = broken_kernels(load(lab.folder, arch))
+        assert kernels
+        for patch in kernels.values():
+            answer = staff.parse_answer(staff.answer_of(patch), patch.name)
+            assert set(answer) == {"cpu", "function", "cause"} and answer["cause"] in lab.causes
+            assert any(f"\n{answer['function']}(" in (ROOT / name).read_text() for name in load(lab.folder, arch).editable)
+
+
+def test_a_ticket_says_what_the_key_gave(tmp_path: Path) -> None:
+    lab = lab_named(ROOT, "stack-guard")
+    for student in CLASS[:9]:
+        own = share(KEYS[1], student, lab, ["a", "b"])
+        (tmp_path / ".ticket").write_text(ticket(student, [(lab, own)]))
+        assert read_ticket(tmp_path, lab) == own
+    (tmp_path / ".ticket").unlink()
+    assert read_ticket(tmp_path, lab) == Share()
+
+
+@pytest.mark.parametrize(("text", "complaint"), [
+    ("x = ", "ticket"), ("stack-guard = 3\n", "no table"), ('[stack-guard]\ntwist = "wide-guard"\nvalue = 1\n', "no twist"),
+    ('[stack-guard]\ntwist = "wide-guard"\n', "value is missing")])
+def test_a_ticket_that_was_changed_is_refused(tmp_path: Path, text: str, complaint: str) -> None:
+    (tmp_path / ".ticket").write_text(text)
+    with pytest.raises(SpecError, match=complaint):
+        read_ticket(tmp_path, lab_named(ROOT, "stack-guard"))
+
+
+def test_a_key_that_is_missing_or_short_and_a_name_that_is_a_path_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="no class key"):
+        read_key(tmp_path / "none")
+    (tmp_path / "short").write_text("1234\n")
+    with pytest.raises(SpecError, match="at least"):
+        read_key(tmp_path / "short")
+    with pytest.raises(SpecError, match="no student's name"):
+        share(KEYS[0], "../x", lab_named(ROOT, "stack-guard"), [])
+
+
+def test_tickets_are_written_for_a_roster_and_a_diagnosis_is_compared(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    lab = lab_named(ROOT, "stack-guard")
+    monkeypatch.setattr(staff, "read_key", lambda path: KEYS[2])
+    (tmp_path / "roster").write_text("ann\nbob\n\ncy\n")
+    assert main(["tickets", str(tmp_path / "roster"), str(tmp_path / "out")]) == 0
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["ann.ticket", "bob.ticket", "cy.ticket"]
+    answer = tmp_path / "work" / "labs" / lab.folder.name / "diagnosis.toml"
+    answer.parent.mkdir(parents=True)
+    (tmp_path / "work/.ticket").write_bytes((tmp_path / "out/bob.ticket").read_bytes())
+    right = broken_kernels(lab)[read_ticket(tmp_path / "work", lab).diagnosis]
+    words = ["diagnosis", "stack-guard", "--from", str(tmp_path / "work"), "--student", "bob"]
+    for text, said in (("", "0 of 3 right"), ('cpu = 1\ncause = "lock-held"\n', "1 of 3 right; wrong or missing: function, cause"),
+                       (staff.answer_of(right), ": right")):
+        answer.write_text(text)
+        capsys.readouterr()
+        assert main(words) == 0 and said in capsys.readouterr().out
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("lab", TWISTED, ids=lambda lab: lab.name)
+def test_under_every_key_the_verbatim_reference_loses_the_named_check_and_an_answer_to_the_twist_does_not(
+        lab: Lab, arch: str, tmp_path: Path) -> None:
+    lab = load(lab.folder, arch)
+    twists: set[Twist] = {own.twist for key in KEYS for student in CLASS[:2] if (own := share(key, student, lab, [])).twist}
+    assert len(twists) > 1
+    with Workshop(ROOT, lab, choose(trust=True)) as workshop:
+        reference = workshop.take(ROOT)
+        for i, twist in enumerate(sorted(twists, key=lambda t: (t.name, t.value))):
+            assert twist == twist_named(lab, twist.name, twist.value)
+            only = Only(frozenset([twist.fails]))
+            answer = reference
+            for patch in tree.patches(lab.folder / "twists", arch):
+                if patch.stem == twist.name:
+                    answer = apply_patch(answer, patch, tmp_path)
+            for files, passes in ((reference, False), (answer, True)):
+                result = grade(workshop, files, 1, f"twist-{i}-{passes}", only, twist)
+                check = next(c for c in result.checks if c.name == twist.fails)
+                assert check.decided and check.passed == passes, f"{twist}: {check.seen}"
