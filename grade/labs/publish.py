@@ -81,7 +81,7 @@ def main_files(root: Path, course: Course, done: int = 0) -> Files:
 def lab_files(root: Path, lab: Lab) -> Files:
     """What the lab's branch adds to main."""
     out = {n: tree.as_given(root, n) for n in additions(root, lab)} | tree.notes(lab)
-    if clash := sorted(set(out) & set(lab.everywhere)):
+    if clash := sorted(set(out) & {*lab.everywhere, *lab.new_files}):
         raise TreeError(f"{lab.folder.name}: {clash[0]} comes with the branch, and students edit it in main")
     return out
 

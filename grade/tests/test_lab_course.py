@@ -334,6 +334,17 @@ def test_merged_work_builds_and_is_graded_in_its_own_tree_and_in_the_instructors
     assert re.search(r"^\[\[lab\]\]", (student / ".course").read_text(), re.MULTILINE)
 
 
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_a_lab_holds_where_no_other_lab_of_the_course_is_done(two_labs: Path, arch: str) -> None:
+    lend(two_labs, arch)
+    prover = Prover(two_labs, lab_named(two_labs, "stack-guard", arch), choose(trust=True), 1, "no other lab done")
+    prover.run(read(two_labs))
+    assert [p.name for p in prover.proofs] == [
+        f"{what}{variant}, no other lab done" for variant in ("starter", "solution") for what in ("", "attack on ")]
+    assert prover.holds, prover.proofs
+
+
 # ---- an instructor's verbs ----------------------------------------------------------------------------------
 
 

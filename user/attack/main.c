@@ -12,8 +12,9 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-/* What every ATTACK() put into the section of that name, by name. */
-extern const struct attack *const __start_attacks[], *const __stop_attacks[];
+/* What every ATTACK() put into the section of that name, by name.  In a course there may be none yet. */
+extern const struct attack *const __start_attacks[] __attribute__((weak));
+extern const struct attack *const __stop_attacks[] __attribute__((weak));
 static const struct attack *attacks[64];
 static size_t count;
 
