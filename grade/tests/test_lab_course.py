@@ -499,7 +499,7 @@ def test_submit_builds_and_packs_what_is_taken_and_says_what_is_not(student: Pat
     names = {str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()}
     assert {".course", "kernel/harden/usercopy.c", "arch/x86_64/trap.c", "arch/aarch64/trap.c", f"labs/{SECOND}/NOTES.md",
             "kernel/harden/stack_guard.c"} <= names and "kernel/main.c" not in names
-    (student / "kernel/harden/usercopy.c").write_text("int\nbroken(void)\n{\n\treturn undeclared;\n}\n")
+    (student / "kernel/harden/usercopy.c").write_text("int late = undeclared;\n")
     assert "undeclared" in verb(student, "submit", "second", "--arch", arch, want=1)
 
 
