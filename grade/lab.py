@@ -115,6 +115,10 @@ def do_branches(args: argparse.Namespace) -> int:
     course = read_course(ROOT)
     dest, private = Path(args.dest), Path(args.private) if args.private else None
     branches = publish(ROOT, course, dest, private, None if args.no_diagnosis else _diagnoses)
+    if private and course.key and not course.key.is_file():
+        course.key.touch(0o600)
+        course.key.write_bytes((private / course.key.relative_to(ROOT)).read_bytes())
+        print(f"class key: {course.key.relative_to(ROOT)}, and in {private}")
     print(f"{course.title}: {len(course.entries)} labs in {dest}" + (f", solutions in {private}" if private else ""))
     print("".join(f"  {b}\n" for b in branches), end="")
     return 0
