@@ -508,5 +508,5 @@ def test_why_stands_where_the_check_begins_to_look_or_where_it_fails(student: Pa
     # The second lab says nothing of where to stand, so it is the failure.
     gdb = {"GDB": "gdb -batch" if arch == platform.machine() else "gdb-multiarch -batch"}
     text = verb(student, "why", "second", "read-cpu1", "--arch", arch, env=gdb)
-    assert "read-cpu1: fails" in text and "look at:  check_slab_object()" in text and "checkpoint" in text
+    assert "read-cpu1: fails" in text and "look at:  check_slab_object()" in text and "so do the symbols" in text
     assert "no check 'nonsense'" in verb(student, "why", "second", "nonsense", "--arch", arch, want=1)
