@@ -71,6 +71,7 @@ def do_grade(args: argparse.Namespace) -> int:
         print(f"lab: {args.source}: no such directory", file=sys.stderr)
         return 1
     own = staff.share_of(lab, args.student) if args.student else read_ticket(ROOT, lab) if source == ROOT else Share()
+    own_lab = lab
     place, lab = grading_place(ROOT, lab, source)
     # One's own tree is one's own work: it may be run without isolation where there is none.
     with Workshop(place, lab, choose(args.trust or source == ROOT)) as workshop:
@@ -82,7 +83,7 @@ def do_grade(args: argparse.Namespace) -> int:
     out = Path(args.out) if args.out else ROOT / "build" / "grade" / lab.name / lab.arch
     report.write(data, out)
     if not isinstance(submission, SubmissionError):
-        desk.record(lab, submission, data)
+        desk.record(own_lab, submission, data)
     print(report.terminal(data), end="")
     return 0
 

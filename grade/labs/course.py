@@ -28,7 +28,7 @@ FILE, MARK = "labs/course.toml", ".course"
 When = datetime.date | datetime.datetime
 _KEYS = {"title", "architectures", "key", "lab"}
 _LAB_KEYS = {"name", "points", "architectures", "opens", "due"}
-_MARK_KEYS = {"folder", "title", "points", "architectures", "opens", "due", "taken"}
+_MARK_KEYS = {"folder", "title", "points", "architectures", "opens", "due", "taken", "new_files"}
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ class Entry:
     title: str
     points: float
     architectures: tuple[str, ...]
-    taken: tuple[str, ...]          # what its students may edit, on any architecture
+    taken: tuple[str, ...]          # what its students may edit, on any architecture, ...
+    new_files: tuple[str, ...] = () # ... and add
     opens: When | None = None
     due: When | None = None
 
@@ -77,11 +78,6 @@ class Course:
         return [load(root / "labs" / e.folder, arch or e.architectures[0]) for e in self.entries
                 if arch is None or arch in e.architectures]
 
-    def taken(self, arch: str) -> tuple[str, ...]:
-        """All that students of the course may edit, on one architecture."""
-        names = dict.fromkeys(n for e in self.entries for n in e.taken)
-        return tuple(n for n in names if not n.startswith("arch/") or n.startswith(f"arch/{arch}/"))
-
 
 def read(root: Path) -> Course:
     """The course that labs/course.toml describes. SpecError says what is wrong with it."""
@@ -105,7 +101,7 @@ def read(root: Path) -> Course:
         if not own:
             raise SpecError(f"{here}: {lab.name} is there for {', '.join(lab.architectures)} only")
         entries.append(Entry(lab.folder.name, lab.title, _points(said, here), own, lab.everywhere,
-                             **_calendar(said, here)))
+                             lab.new_files, **_calendar(said, here)))
     for i, entry in enumerate(entries):
         if entry.folder in [e.folder for e in entries[:i]]:
             raise SpecError(f"{where}: {entry.name} stands there twice")
@@ -130,7 +126,8 @@ def mark(course: Course) -> str:
            f"title = {value(course.title)}", f"architectures = {value(course.architectures)}"]
     for e in course.entries:
         out += ["", "[[lab]]", *(f"{k} = {value(v)}" for k in ("folder", "title", "points", "architectures", "opens",
-                                                              "due", "taken") if (v := getattr(e, k)) is not None)]
+                                                              "due", "taken", "new_files")
+                                   if (v := getattr(e, k)) not in (None, ()))]
     return "\n".join(out) + "\n"
 
 
@@ -144,7 +141,8 @@ def published(root: Path) -> Course | None:
     for said in get(table, "lab", list, where):
         _known(said, _MARK_KEYS, str(where))
         entries.append(Entry(get(said, "folder", str, where), get(said, "title", str, where), _points(said, where),
-                             _arches(said, where), strings(said, "taken", where), **_calendar(said, where)))
+                             _arches(said, where), strings(said, "taken", where),
+                             strings(said, "new_files", where) if "new_files" in said else (), **_calendar(said, where)))
     return Course(get(table, "title", str, where), _arches(table, where), tuple(entries))
 
 
@@ -153,7 +151,10 @@ def widened(lab: Lab, course: Course | None) -> Lab:
     answers to several."""
     if course is None or course.entry(lab) is None:
         return lab
-    return replace(lab, taken=tuple(dict.fromkeys([*lab.taken, *course.taken(lab.arch)])))
+    everywhere = dict.fromkeys([*lab.everywhere, *(n for e in course.entries for n in e.taken)])
+    here = [n for n in everywhere if not n.startswith("arch/") or n.startswith(f"arch/{lab.arch}/")]
+    return replace(lab, editable=tuple(here), everywhere=tuple(everywhere),
+                   new_files=tuple(dict.fromkeys([*lab.new_files, *(n for e in course.entries for n in e.new_files)])))
 
 
 def _table(where: Path, known: set[str]) -> dict[str, Any]:

@@ -271,7 +271,7 @@ def _is_now(attempt: dict[str, Any], entry: Entry) -> bool:
 
 def reset(args: argparse.Namespace) -> int:
     """Puts the editable files back as the lab brought them; what was there goes to .lab-backup/N."""
-    lab = lab_here(args)
+    lab = lab_named(ROOT, args.lab, args.arch)
     given = as_given(ROOT, lab)
     number = 1
     while (ROOT / tree.BACKUP / str(number)).exists():
@@ -292,7 +292,7 @@ def submit(args: argparse.Namespace) -> int:
     notes = f"labs/{lab.folder.name}/{tree.NOTES}"
     extras = [n for n in (notes, f"labs/{lab.folder.name}/test_student.py",
                           f"labs/{lab.folder.name}/{ANSWER}", MARK, TICKET) if (ROOT / n).is_file()]
-    names = [n for n in dict.fromkeys([*lab.everywhere, *lab.taken, *lab.new_files, *extras]) if (ROOT / n).is_file()]
+    names = [n for n in dict.fromkeys([*lab.everywhere, *lab.new_files, *extras]) if (ROOT / n).is_file()]
     with Workshop(ROOT, lab, choose(trust=True)) as workshop:
         workshop.discard(workshop.build(workshop.take(ROOT)))
     missing = [n for n in [*lab.everywhere, notes] if not (ROOT / n).is_file()]

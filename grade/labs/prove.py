@@ -299,7 +299,7 @@ class Prover:
         """The lab where no other of the course is done."""
         items = tree.items_of(self.lab)
         stubbed = {path: (place / path).read_text() for path in by_path(items)}
-        starter = {name: (place / name).read_bytes() for name in workshop.lab.taken if (place / name).is_file()}
+        starter = {name: (place / name).read_bytes() for name in workshop.lab.editable if (place / name).is_file()}
         solved = starter | {p: text.encode() for p, text in restore(stubbed, self.root, items).items() if p in starter}
         jobs = []
         for name, files, judge in (("starter, no other lab done", starter, _starter), (

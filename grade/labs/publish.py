@@ -16,7 +16,10 @@ import re
 import secrets
 import shutil
 import subprocess
+import tarfile
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -133,14 +136,28 @@ def course_tree(root: Path, course: Course) -> Path:
 
 def grading_place(root: Path, lab: Lab, source: Path) -> tuple[Path, Lab]:
     """The pristine tree that a submission is put on, and the lab as the submission brings it: those of the course
-    where the submission comes from a course, or this tree belongs to one."""
+    where the submission (a directory or an archive) comes from a course, or this tree belongs to one."""
     if course := published(root):
         return root, widened(lab, course)
-    if (root / FILE).is_file() and (source / MARK).is_file():
+    if (root / FILE).is_file() and _marked(source):
         course = read(root)
         if course.entry(lab) is not None:
             return course_tree(root, course), widened(lab, course)
     return root, lab
+
+
+def _marked(source: Path) -> bool:
+    """Whether a submission says that it comes from a course. One that cannot be read does not."""
+    try:
+        if tarfile.is_tarfile(source):
+            with tarfile.open(source) as archive:
+                return any(n.removeprefix("./") == MARK for n in archive.getnames())
+        if zipfile.is_zipfile(source):
+            with zipfile.ZipFile(source) as packed:
+                return MARK in packed.namelist()
+    except (OSError, tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error):
+        pass
+    return (source / MARK).is_file()
 
 
 def write(files: Files, dest: Path, root: Path) -> None:

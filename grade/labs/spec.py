@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,6 @@ class Lab:
     everywhere: tuple[str, ...]     # editable on any architecture
     new_files: tuple[str, ...] = () # files that a student may add
     adds: tuple[str, ...] = ()      # what else comes with the lab and not with the kernel, a second attack's source say
-    taken: tuple[str, ...] = ()     # of a submission: what is editable, or more (see course.py)
     gates: dict[str, str] = field(default_factory=dict)
     checks: tuple[CheckSpec, ...] = ()
     twists: tuple[TwistSpec, ...] = ()
@@ -116,7 +115,6 @@ def load(folder: Path, arch: str | None = "x86_64") -> Lab:
               gates={str(k): str(v) for k, v in gates.items()}, checks=tuple(checks),
               twists=_twists(table, {c.name for c in checks}, where),
               causes=strings(get(table, "diagnosis", dict, where), "causes", where) if "diagnosis" in table else (), **more)
-    lab = replace(lab, taken=lab.editable)
     names = [c.name for c in lab.checks] + list(lab.gates)
     if len(set(names)) != len(names):
         raise SpecError(f"{where}: a check's name stands there twice")

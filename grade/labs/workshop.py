@@ -99,8 +99,7 @@ class Workshop:
         names = [n for n in tree.files(self.root) if n.startswith(("arch/", "kernel/", "user/", programs))
                  or n in ("Makefile", "grade/__init__.py", "grade/initrd.py", "grade/ksyms.py")]
         # The editable files do not change what the base is: each submission brings its own.
-        own = {*self.lab.everywhere, *self.lab.taken}
-        key = tree.digest(self.root, [n for n in names if n not in own])
+        key = tree.digest(self.root, [n for n in names if n not in self.lab.everywhere])
         self.base_name = f"build/labs/base-{self.lab.name}-{self.arch}/{key[:16]}-{self.sandbox.level.split()[0]}"
         base = self.root / self.base_name
         cache = base.parent
@@ -183,12 +182,11 @@ class Workshop:
     # ---- submissions ----------------------------------------------------------------------------------
 
     def take(self, source: Path) -> dict[str, bytes]:
-        """What is taken of a submission. SubmissionError if an editable file is missing, or one is no plain file."""
+        """The editable files of a submission, and new ones. SubmissionError if one is missing or is no plain file."""
         out = {}
-        needed = {*self.lab.editable} - {*self.lab.new_files}
-        for name in dict.fromkeys([*self.lab.taken, *self.lab.new_files]):
+        for name in dict.fromkeys([*self.lab.editable, *self.lab.new_files]):
             path = source / name
-            if name not in needed and not path.exists() and not path.is_symlink():
+            if name in self.lab.new_files and not path.exists() and not path.is_symlink():
                 continue
             if any(p.is_symlink() for p in [path, *path.parents] if p != source and source in p.parents or p == path):
                 raise SubmissionError(f"{name} is a symbolic link, or lies behind one: hand in the file itself",
