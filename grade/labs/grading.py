@@ -176,6 +176,10 @@ class Run:
         """The number that belongs to a twist, if this is graded under it; else None."""
         return self.given.value if self.given and self.given.name == name else None
 
+    def wants(self, *names: str) -> bool:
+        """Whether any of these gates and checks is wanted: a boot may leave out what decides nothing that is."""
+        return not self.wanted or not self.wanted.isdisjoint(names)
+
     def boot(self, program: str, arguments: str, smp: int = 2, append: str = "") -> _Boot:
         """A context: the submission's kernel with /bin/PROGRAM as init's command, standing before its first
         instruction, counting instructions so that it repeats."""

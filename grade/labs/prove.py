@@ -3,7 +3,7 @@ second one of another structure score full, and the solution does where the cour
 mutant loses the checks that it names; each cut name matters.
 
 Variants are built on the solution's objects. A mutant runs only the boots that decide what it loses, which the
-solution's grading has shown, and each boot ends when that is decided.
+solution's grading has shown, and of them what is wanted (Run.wants); each boot ends when that is decided.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def variants(root: Path, lab: Lab, scratch: Path) -> list[Variant]:
         if item.name == HEAD or item.name.partition("=")[0] in DECLARATIONS:
             continue        # nothing that runs
         name = f"stub {Path(item.path).name}:{item.name}"
-        out.append(Variant(name, with_stubs([item]), _red(name), red_ends=True))
+        out.append(Variant(name, with_stubs([item]), _red(name), tuple(c.name for c in lab.checks), red_ends=True))
     return out
 
 

@@ -424,25 +424,32 @@ def drawn(run: Run, label: str) -> tuple[str, int]:
 
 
 def first_cpu(run: Run) -> None:
-    """Gates, tables, and overflows on CPU 0."""
+    """Gates, tables, and overflows on CPU 0; of these what is wanted."""
     name, depth = drawn(run, "cpu0")
-    with run.boot(PROGRAM, f"0 {name} {depth} gtm") as guest:
-        guest.run_to(AT_GATES)
-        run.gate("boots", True, "the program runs")
-        shell, fork, threads = (guest.result(i) for i in (R_SHELL, R_FORK, R_THREADS))
-        run.gate("shell", shell == 0, f"the script ended with {shell}")
-        run.gate("programs", fork == threads == 0, f"test-fork_cow ended with {fork}, test-threads with {threads}")
-        deep = [guest.result(i) for i in (R_DEPTH0, R_DEPTH1)]
-        run.gate("fits", deep == [0, 0], f"22 KiB of frames on CPU 0 and 1: {'succeeded' if deep == [0, 0] else deep}")
-        guest.run_to(AT_TABLES)
-        k = Kernel(guest.machine, run.image)
-        judge_guards(run, "guard-below-every-stack", k)
-        judge_emergency(run, guest, k)
-        guest.run_to(AT_REUSE)
-        judge_guards(run, "guard-survives-reuse", Kernel(guest.machine, run.image))
+    gates = run.wants(*run.lab.gates)
+    tables = run.wants("guard-below-every-stack", "guard-survives-reuse", "emergency-stacks")
+    many = run.wants("overflow-again", "nothing-leaks")
+    phases = "g" * gates + "t" * tables + "m" * many
+    with run.boot(PROGRAM, f"0 {name} {depth} {phases or '-'}") as guest:
+        if gates:
+            guest.run_to(AT_GATES)
+            run.gate("boots", True, "the program runs")
+            shell, fork, threads = (guest.result(i) for i in (R_SHELL, R_FORK, R_THREADS))
+            run.gate("shell", shell == 0, f"the script ended with {shell}")
+            run.gate("programs", fork == threads == 0, f"test-fork_cow ended with {fork}, test-threads with {threads}")
+            deep = [guest.result(i) for i in (R_DEPTH0, R_DEPTH1)]
+            run.gate("fits", deep == [0, 0], f"22 KiB of frames on CPU 0 and 1: {'succeeded' if deep == [0, 0] else deep}")
+        if tables:
+            guest.run_to(AT_TABLES)
+            k = Kernel(guest.machine, run.image)
+            judge_guards(run, "guard-below-every-stack", k)
+            judge_emergency(run, guest, k)
+            guest.run_to(AT_REUSE)
+            judge_guards(run, "guard-survives-reuse", Kernel(guest.machine, run.image))
         overflow(run, guest, 0, name)
-        again(run, guest)
-        leak(run, guest)
+        if many:
+            again(run, guest)
+            leak(run, guest)
 
 
 def second_cpu(run: Run) -> None:
