@@ -284,8 +284,8 @@ QGDB	= -S -chardev socket,id=gdb,path=$(GDBSOCK),server=on,wait=off -gdb chardev
 # ---- Verbs ------------------------------------------------------------------------------------
 
 .PHONY: FORCE build kernel initrd run gdb attack test soak ready tools bench iso test-bochs harden-report \
-	linux handouts test-handouts check-headers clean help lab show grade why diagnose progress reset submit solution lab-branches \
-	course-check course-demo tickets check-diagnosis similarity check-labs
+	linux handouts test-handouts check-headers clean help lab show grade why diagnose progress reset submit \
+	solution lab-branches course-check course-demo tickets check-diagnosis similarity check-labs
 
 build: kernel initrd ## the kernel and the initramfs (what a bare `make` does)
 
