@@ -14,7 +14,7 @@ from grade.lab import main
 from grade.labs import report, tree
 from grade.labs.cut import CutError, Item, cut, find, parse_cut, read_stubs, restore, sections
 from grade.labs.grading import Only, grade
-from grade.labs.prove import MUTANTS_AT_LEAST, apply_patch, named_checks
+from grade.labs.prove import MUTANTS_AT_LEAST, apply_patch, named_checks, other_solution
 from grade.labs.sandbox import SandboxError, choose
 from grade.labs.spec import READING_MAX, Lab, SpecError, all_labs, lab_named, load, reading_lines
 from grade.labs.workshop import SubmissionError, Workshop, first_error
@@ -136,7 +136,7 @@ def test_a_labs_promises_to_the_student_hold(lab: Lab, arch: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("lab", LABS, ids=lambda lab: lab.folder.name)
-def test_every_mutant_applies_and_names_what_it_loses(lab: Lab, arch: str, tmp_path: Path) -> None:
+def test_every_mutant_and_the_second_solution_apply_and_mutants_name_what_they_lose(lab: Lab, arch: str, tmp_path: Path) -> None:
     if arch not in lab.architectures:
         pytest.skip(f"{lab.name} is not there for {arch}")
     lab = load(lab.folder, arch)
@@ -144,6 +144,7 @@ def test_every_mutant_applies_and_names_what_it_loses(lab: Lab, arch: str, tmp_p
     for patch in tree.patches(lab.folder / "mutants", arch):
         assert named_checks(patch, lab)
         assert apply_patch(solution, patch, tmp_path) != solution
+    assert other_solution(ROOT, lab, tmp_path) != solution
 
 
 def test_a_starter_is_never_written_over_something(tmp_path: Path) -> None:
