@@ -294,7 +294,7 @@ def test_a_catch_up_branch_holds_the_reference_up_to_its_lab_and_merges_with_the
     assert copy.read_bytes() == stub
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("which", ["reference", "other"])
 def test_merged_work_builds_and_is_graded_in_its_own_tree_and_in_the_instructors(
         which: str, repositories: tuple[Path, Path], two_labs: Path, arch: str, tmp_path: Path) -> None:
@@ -348,7 +348,6 @@ def test_a_lab_holds_where_no_other_lab_of_the_course_is_done(two_labs: Path, ar
 # ---- an instructor's verbs ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("arch", ["x86_64", "aarch64"])
 @pytest.mark.parametrize("folder", sorted(p.parent.parent.name for p in ROOT.glob("labs/*/samples/hostile.patch")))
 def test_the_six_samples_of_the_demonstration_are_six_different_submissions(folder: str, arch: str, tmp_path: Path) -> None:
     six = staff.samples(lab_named(ROOT, folder, arch), tmp_path)
