@@ -129,11 +129,12 @@ KSRC	:= $(filter-out kernel/dev/vuln%.c,$(KSRC))
 endif
 KOBJ	:= $(patsubst %,$(B)/%.o,$(basename $(KSRC)))
 
-# A file that changes only when the flags or the list of sources do: everything depends on it.
+# A file that changes only when the flags or the list of sources do: everything depends on it. (Not when the
+# tree is moved: where it lies is in no object.)
+FLAGS	= $(subst $(CURDIR),,$(CC) $(CFLAGS) $(LDFLAGS) $(KSRC))
 $(B)/flags: FORCE
 	@mkdir -p $(@D)
-	@echo '$(CC) $(CFLAGS) $(LDFLAGS) $(KSRC)' | cmp -s - $@ || \
-		echo '$(CC) $(CFLAGS) $(LDFLAGS) $(KSRC)' > $@
+	@echo '$(FLAGS)' | cmp -s - $@ || echo '$(FLAGS)' > $@
 
 # Offsets of structure members for assembly: lines "->NAME value" in the compiler's own output.
 $(B)/offsets.s: arch/$(ARCH)/offsets.c $(B)/flags
@@ -217,10 +218,10 @@ UHELLO	:= $(if $(wildcard user/bench/hello.c),bench-hello)
 UPROGS	:= $(addprefix $(B)/user/,$(UDIRS) $(UTESTS) $(UHELLO))
 USRC	= $(filter-out user/bench/hello.c,$(wildcard user/$*/*.c))
 
+FLAGS_USER = $(subst $(CURDIR),,$(CC) $(CFLAGS_USER) $(UPROGS))
 $(B)/user/flags: FORCE
 	@mkdir -p $(@D)
-	@echo '$(CC) $(CFLAGS_USER) $(UPROGS)' | cmp -s - $@ || \
-		echo '$(CC) $(CFLAGS_USER) $(UPROGS)' > $@
+	@echo '$(FLAGS_USER)' | cmp -s - $@ || echo '$(FLAGS_USER)' > $@
 
 .SECONDEXPANSION:
 $(addprefix $(B)/user/,$(UDIRS)): $(B)/user/%: $$(USRC) $$(wildcard user/$$*/*.h) $(B)/user/flags
@@ -285,7 +286,7 @@ QGDB	= -S -chardev socket,id=gdb,path=$(GDBSOCK),server=on,wait=off -gdb chardev
 
 .PHONY: FORCE build kernel initrd run gdb attack test soak ready tools bench iso test-bochs harden-report \
 	linux handouts test-handouts check-headers clean help lab show grade why diagnose progress reset submit \
-	solution lab-branches course-check course-demo tickets check-diagnosis similarity check-labs
+	solution grade-batch regrade gradescope lab-branches course-check course-demo tickets check-diagnosis similarity check-labs
 
 build: kernel initrd ## the kernel and the initramfs (what a bare `make` does)
 
@@ -365,6 +366,22 @@ lab: ## make the starter of LAB=... in the new directory DEST=...
 
 show: ## what LAB=... asks: files to edit, reading list, checks
 	$(call lab-verb,show)
+
+grade-batch: ## grade a class: LAB=... SUBMISSIONS=dir [OUT=dir JOBS=n SEED=n]; what is graded stays so
+	$(need-lab)$(need-class)
+	$(Q)$(PYTHON) -m grade.lab batch $(BATCH)
+
+regrade: ## the same again with SEED=...; keeps the higher score and lists what changed
+	$(need-lab)$(need-class)
+	$(Q)$(PYTHON) -m grade.lab regrade $(BATCH)
+
+gradescope: ## the zip that Gradescope takes for LAB=...: build/gradescope/LAB-ARCH.zip
+	$(need-lab)
+	$(Q)$(PYTHON) -m grade.lab gradescope --arch $(ARCH) '$(LAB)' $(if $(SEED),--seed '$(SEED)')
+
+need-class = $(if $(SUBMISSIONS),,$(error where are they? SUBMISSIONS=directory))
+BATCH	= --arch $(ARCH) '$(LAB)' --submissions '$(SUBMISSIONS)' $(if $(OUT),--out '$(OUT)') \
+	$(if $(JOBS),--jobs '$(JOBS)') $(if $(SEED),--seed '$(SEED)')
 
 grade: ## grade LAB=... as it stands here or in FROM=dir; SEED=... repeats a grade exactly; STUDENT=... is twisted
 	$(call lab-verb,grade) --from '$(FROM)' $(seed) $(if $(STUDENT),--student '$(STUDENT)')

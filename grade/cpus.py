@@ -41,6 +41,7 @@ class Cpu:
     walker: Callable[[Machine, int, int | None], Walker]
     trap: str           # the kernel's function for every exception, with the trap frame as its argument
     user_end: int       # first address beyond those of programs
+    frame: str          # the register that leads from frame to frame
 
     def root_of(self, machine: Machine, cpu: int) -> int:
         """The physical address of the root table that a CPU walks for user addresses."""
@@ -80,8 +81,8 @@ def _called(machine: Machine, cpu: int) -> int:
 
 CPUS = {
     "x86_64": Cpu("cr3", walk_x86_64.ADDR, "rdi", lambda m, cpu: m.gdb.reg(cpu, "cs") & 3 == 3, _return_address,
-                  _x86_64_walker, "x86_trap", 1 << 47),
+                  _x86_64_walker, "x86_trap", 1 << 47, "rbp"),
     # PSTATE.M is 0 at EL0.
     "aarch64": Cpu("TTBR0_EL1", walk_aarch64.ADDR, "x0", lambda m, cpu: m.gdb.reg(cpu, "cpsr") & 15 == 0,
-                   _called, _aarch64_walker, "a64_trap", 1 << 48),
+                   _called, _aarch64_walker, "a64_trap", 1 << 48, "x29"),
 }

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import copy
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from elftools.dwarf.compileunit import CompileUnit
 from elftools.dwarf.die import DIE
 from elftools.elf.elffile import ELFFile
 
@@ -43,8 +44,9 @@ class Section(NamedTuple):
 class Image:
     """One ELF file with symbols and DWARF. Open for as long as the object lives."""
 
-    def __init__(self, path: str | Path, slide: int | None = 0) -> None:
-        """Reads symbols at once and DWARF when asked. ImageError if there is no such file or no symbol."""
+    def __init__(self, path: str | Path, slide: int | None = 0, doubted: Collection[str] = ()) -> None:
+        """Reads symbols at once and DWARF when asked. ImageError if there is no such file or no symbol.
+        doubted: source files whose own structures count only where no other file has one of that name."""
         self.path, self._slide = Path(path), slide
         try:
             self._file = open(path, "rb")
@@ -74,7 +76,7 @@ class Image:
         base, start = _LOADED_AT.get(self._elf["e_machine"]), self._by_name.get("__image_start")
         if base is not None and start is not None:
             self._loads = [(va, base + va - start, size) for va, _, size in self._loads]
-        self._layouts = _Layouts(self.path.name, self._elf)
+        self._layouts = _Layouts(self.path.name, self._elf, doubted)
 
     def close(self) -> None:
         """Closes the file, for every place of this image."""
@@ -223,8 +225,8 @@ class Image:
 class _Layouts:
     """Layouts by DWARF, read as far as needed: one for every place of an image."""
 
-    def __init__(self, name: str, elf: ELFFile) -> None:
-        self.name, self._elf = name, elf
+    def __init__(self, name: str, elf: ELFFile, doubted: Collection[str]) -> None:
+        self.name, self._elf, self._doubted = name, elf, doubted
         self._structs: dict[str, DIE] = {}
         self._unread: Iterator[DIE] | None = None
 
@@ -273,7 +275,21 @@ class _Layouts:
         raise ImageError(f"{self.name}: no definition of {name!r}")
 
     def _definitions(self) -> Iterator[DIE]:
-        for unit in self._elf.get_dwarf_info().iter_CUs():
+        def doubted(unit: CompileUnit) -> bool:
+            name = unit.get_top_DIE().attributes.get("DW_AT_name")
+            return name is not None and name.value.decode(errors="replace").removeprefix("./") in self._doubted
+
+        later: list[CompileUnit] = []
+
+        def in_order() -> Iterator[CompileUnit]:
+            for unit in self._elf.get_dwarf_info().iter_CUs():
+                if self._doubted and doubted(unit):
+                    later.append(unit)
+                else:
+                    yield unit
+            yield from later
+
+        for unit in in_order():
             for die in unit.get_top_DIE().iter_children():
                 if die.tag in ("DW_TAG_structure_type", "DW_TAG_union_type") \
                         and "DW_AT_declaration" not in die.attributes and "DW_AT_name" in die.attributes:

@@ -17,6 +17,9 @@
     submit LAB                          check that the answer builds, and pack it
     solution LAB [--from DIR]           after an attempt: what the reference does otherwise, and why
     which [--attack]                    the lab that this tree is about
+    batch LAB --submissions DIR         grade a class: in parallel, resumable; regrade, collect: see batch.py
+    gradescope LAB                      write the zip that Gradescope takes; warm LAB builds what all grades share
+    convert FORMAT REPORT               a report.json in another form: gradescope, classroom50, ...; see formats.py
 
 Exit status: 0 graded (whatever the score) or done; 1 what was asked for is not so (a proof failed, no such
 lab, a submission that is not complete); 2 the grader or the host failed, which is nobody's zero.
@@ -25,17 +28,18 @@ lab, a submission that is not complete); 2 the grader or the host failed, which 
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
 import traceback
 from pathlib import Path
 
-from grade.labs import desk, report, similarity, staff
+from grade.labs import batch, desk, formats, gradescope, report, similarity, staff
 from grade.labs.classkey import Share, read_ticket
 from grade.labs.course import FILE as COURSE_FILE, Entry, read as read_course
 from grade.labs.cut import CutError
-from grade.labs.grading import GraderError, grade
+from grade.labs.grading import GraderError, HostError, grade
 from grade.labs.prove import Prover, give_diagnosis, table, touched
 from grade.labs.publish import grading_place, publish
 from grade.labs.sandbox import SandboxError, choose
@@ -67,8 +71,8 @@ def do_grade(args: argparse.Namespace) -> int:
     """Grades one submission."""
     lab = lab_named(ROOT, args.lab, args.arch)
     source = Path(args.source).resolve() if args.source else ROOT
-    if not source.is_dir():
-        print(f"lab: {args.source}: no such directory", file=sys.stderr)
+    if not source.is_dir() and not (source.is_file() and batch.SUFFIX.search(source.name)):
+        print(f"lab: {args.source}: no such directory, and no archive", file=sys.stderr)
         return 1
     own = staff.share_of(lab, args.student) if args.student else read_ticket(ROOT, lab) if source == ROOT else Share()
     own_lab = lab
@@ -76,6 +80,12 @@ def do_grade(args: argparse.Namespace) -> int:
     # One's own tree is one's own work: it may be run without isolation where there is none.
     with Workshop(place, lab, choose(args.trust or source == ROOT)) as workshop:
         try:
+            if args.problem:
+                raise SubmissionError(args.problem_text, args.problem)
+            if source.is_file():
+                unpacked = workshop.scratch / "handed-in"
+                batch.unpack(lab, source, unpacked)
+                source = unpacked
             submission: dict[str, bytes] | SubmissionError = workshop.take(source)
         except SubmissionError as error:
             submission = error
@@ -85,6 +95,31 @@ def do_grade(args: argparse.Namespace) -> int:
     if not isinstance(submission, SubmissionError):
         desk.record(own_lab, submission, data)
     print(report.terminal(data), end="")
+    return 0
+
+
+def do_gradescope(args: argparse.Namespace) -> int:
+    """Writes the zip for Gradescope."""
+    lab = lab_named(ROOT, args.lab, args.arch)
+    out = Path(args.out or ROOT / "build" / "gradescope" / f"{lab.name}-{lab.arch}.zip")
+    count = gradescope.make_zip(ROOT, lab, args.seed, out)
+    print(f"{out}: {count} files")
+    return 0
+
+
+def do_warm(args: argparse.Namespace) -> int:
+    """Builds the pristine tree, so that the first grade need not."""
+    with Workshop(ROOT, lab_named(ROOT, args.lab, args.arch), choose()) as workshop:
+        print(f"built: {workshop.base_name}")
+    return 0
+
+
+def do_convert(args: argparse.Namespace) -> int:
+    """Prints a report in another form; without a report, what to hand over where there is no grade."""
+    if args.report == "-":
+        print(formats.failed(args.form, "see the grader's own output"), end="")
+        return 2
+    print(formats.FORMATS[args.form](json.loads(Path(args.report).read_text())), end="")
     return 0
 
 
@@ -175,6 +210,17 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--student", default="", help="whose twist it is, by the class key")
     p.add_argument("--out", default="", help="directory for report.json, .html and .xml")
     p.add_argument("--trust", action="store_true", help="run without isolation where the host has none")
+    p.add_argument("--problem", default="", help="what is wrong with a submission that cannot even be unpacked")
+    p.add_argument("--problem-text", default="")
+    for name, run, words in (("batch", batch.run, "grade every submission of a directory"),
+                             ("regrade", lambda args: batch.run(args, again=True), "the same again; keep what is higher"),
+                             ("collect", batch.collect, "write the summary of what is graded")):
+        p = verb(name, run)
+        p.description = words
+        p.add_argument("--submissions", required=True, help="directory of directories or archives")
+        p.add_argument("--out", default="", help="directory of the reports (default build/batch/LAB/ARCH)")
+        p.add_argument("--jobs", type=int, default=batch.jobs(), help="how many at a time")
+        p.add_argument("--shard", type=batch.shard, default=(0, 1), metavar="K/N", help="only part K (from 0) of N")
     p = verb("check", do_check, lab=False)
     p.add_argument("labs", nargs="*")
     p.add_argument("--only", default="", help="only variants whose name contains this")
@@ -196,6 +242,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--private", default="", help="where the instructor's repository goes")
     p.add_argument("--no-diagnosis", action="store_true", help="without the broken kernels, which take time to build")
     verb("show", do_show)
+    verb("gradescope", do_gradescope).add_argument("--out", default="", help="the zip's name")
+    verb("warm", do_warm)
+    p = verb("convert", do_convert, lab=False)
+    p.add_argument("form", choices=sorted(formats.FORMATS))
+    p.add_argument("report", help="report.json, or - where the grader failed")
     p = verb("why", desk.why)
     p.add_argument("check")
     p.add_argument("--fails", action="store_true", help="stop where the check fails, not where it begins to look")
@@ -216,7 +267,7 @@ def main(argv: list[str]) -> int:
     except (SpecError, CutError, TreeError, SubmissionError) as error:
         print(f"lab: {error}", file=sys.stderr)
         return 1
-    except (SandboxError, WorkshopError, QemuError, GraderError) as error:
+    except (SandboxError, WorkshopError, QemuError, GraderError, HostError) as error:
         print(f"lab: not graded, and nobody's fault but the grader's or the host's: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

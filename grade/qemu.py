@@ -13,6 +13,7 @@ gdbstub, which must know.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import mmap
 import os
@@ -89,19 +90,20 @@ class Machine:
                  arch: str = "x86_64", smp: int = 1, mem: int = 256, cpu: str | None = None,
                  paused: bool = False, icount: bool = False, seed: int | None = None, exclog: bool = False,
                  exc_records: int = 20000, keep: bool = False, sandbox: bool = True,
-                 extra: Sequence[str] = (), wrapper: Sequence[str] = ()) -> None:
+                 extra: Sequence[str] = (), wrapper: Sequence[str] = (), owner: int | None = None) -> None:
         """Describes a guest; `with` starts it.
 
         mem: MiB. paused: stand before the first instruction. icount: one nanosecond of guest time is one
         instruction, so that runs repeat (given `seed`, and no serial input). exclog: log exceptions from the
         start. keep: a guest that powers off or triple-faults stays for inspection, stopped. extra: further
-        QEMU arguments. wrapper: a command that starts QEMU inside a container.
+        QEMU arguments. wrapper: a command that starts QEMU inside a container; it gets no environment of ours.
+        owner: the uid as which the wrapper runs QEMU, where that is not ours.
         """
         self.arch = ARCHES[arch]
         self.kernel, self.initrd, self.append = Path(kernel), Path(initrd) if initrd else None, append
         self.smp, self.mem, self.cpu = smp, mem, cpu or self.arch.cpu
         self.paused, self.icount, self.seed, self.keep = paused, icount, seed, keep
-        self.sandbox, self.extra, self.wrapper = sandbox, list(extra), list(wrapper)
+        self.sandbox, self.extra, self.wrapper, self.owner = sandbox, list(extra), list(wrapper), owner
         self._log_at_start, self._exc_records = exclog, exc_records
         self._cond = threading.Condition()
         self._console = bytearray()
@@ -134,6 +136,9 @@ class Machine:
         self.dir = Path(tempfile.mkdtemp(prefix="rampart-"))
         fifo = self.dir / "exceptions"
         os.mkfifo(fifo, 0o600)
+        if self.owner is not None:
+            os.chown(fifo, self.owner, self.owner)
+            os.chmod(self.dir, 0o711)
         # Opened for reading and writing: never end-of-file, and QEMU's open never blocks.
         log_fd = os.open(fifo, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         self._closers.append(functools.partial(os.close, log_fd))
@@ -152,7 +157,8 @@ class Machine:
             with open(self.dir / "stderr", "wb") as err:
                 self._process = subprocess.Popen(
                     self.command(fds, fifo), stdin=subprocess.DEVNULL, stdout=err, stderr=err,
-                    pass_fds=list(fds.values()), cwd=self.dir, start_new_session=True)
+                    pass_fds=list(fds.values()), cwd=self.dir, start_new_session=True,
+                    env={"PATH": "/usr/bin:/bin", "LANG": "C"} if self.wrapper else None)
         finally:
             os.close(ram)
         for end in theirs.values():
@@ -246,17 +252,17 @@ class Machine:
                 self._cond.notify_all()
 
     def _read_serial(self) -> bool:
-        """Takes what the console has; False at its end."""
+        """Takes what the console has; False at its end. Any thread may call it."""
         while True:
-            try:
-                data = self._serial.recv(1 << 16)
-            except BlockingIOError:
-                return True
-            except ConnectionResetError:
-                return False
-            if not data:
-                return False
             with self._cond:
+                try:
+                    data = self._serial.recv(1 << 16)
+                except BlockingIOError:
+                    return True
+                except ConnectionResetError:
+                    return False
+                if not data:
+                    return False
                 self._console += data
                 if len(self._console) > SERIAL_MAX:
                     drop = len(self._console) - SERIAL_MAX // 2
@@ -272,6 +278,13 @@ class Machine:
         """Everything on the console so far (its newest half, after a flood), line ends made one character."""
         with self._cond:
             return _text(self._console)
+
+    def catch_up(self) -> None:
+        """Takes what a guest that stands has printed so far, all of it: QEMU has sent it when it answers."""
+        if not self.exited:
+            with contextlib.suppress(QMPClosed):
+                self.qmp.cmd("query-status")
+        self._read_serial()
 
     def tail(self, lines: int = TAIL_LINES) -> list[str]:
         """The last lines of the console."""
@@ -344,6 +357,18 @@ class Machine:
         """Whether QEMU has ended."""
         with self._cond:
             return self._exited is not None
+
+    def cpu_seconds(self) -> float:
+        """The processor time that QEMU has used: what a guest costs, however busy the host is."""
+        ticks, waiting = 0, [self._process.pid]
+        while waiting:
+            pid = waiting.pop()     # the wrapper's processes, and QEMU somewhere below
+            with contextlib.suppress(OSError):
+                stat = Path(f"/proc/{pid}/stat").read_text()
+                ticks += sum(int(n) for n in stat.rpartition(")")[2].split()[11:13])
+                waiting += [int(n) for task in Path(f"/proc/{pid}/task").iterdir()
+                            for n in (task / "children").read_text().split()]
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def shutdown_reason(self) -> str | None:
         """Why the guest went down: "guest-shutdown", "guest-reset" (a triple fault too), "guest-panic" or

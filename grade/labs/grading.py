@@ -7,8 +7,10 @@ Whatever the guest does is a verdict; QemuError, OSError and errors of our own a
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.util
 import random
+import string
 import sys
 import threading
 from collections.abc import Callable
@@ -19,21 +21,21 @@ from typing import Any
 
 from grade import moments
 from grade.cpus import CPUS
-from grade.deadline import DeadlineError
+from grade.deadline import Deadline, DeadlineError
 from grade.exclog import TripleFault
-from grade.gdbstub import GdbClosed, GdbError
+from grade.gdbstub import GdbClosed, GdbError, Stop
 from grade.image import Image, ImageError
+from grade.labs import autopsy, limits
 from grade.labs.classkey import Twist
 from grade.labs.spec import Lab
 from grade.labs.workshop import Built, SubmissionError, Workshop
 from grade.qemu import ARCHES, Machine, QemuError
 from grade.qmp import QMPClosed
 from grade.spaces import KernelStateError
-from grade.walk import PhysError, WalkFlood
+from grade.walk import PhysError, Space, WalkFlood
 
-STEP_SECONDS = 30           # host seconds from one moment of looking to the next
-# Seconds for a verdict about a console line: the guest has printed it, the host may not have read it yet.
-CONSOLE_SECONDS = 0.5
+PAGE = 0x1000
+IDLE_SLICES = 20            # so many seconds in a row without any work: nothing will wake this guest
 GUEST_FAULTS = (DeadlineError, GdbClosed, GdbError, KernelStateError, ImageError, PhysError, WalkFlood, QMPClosed)
 
 
@@ -49,6 +51,10 @@ class GraderError(RuntimeError):
     """The checks themselves are wrong; never a verdict."""
 
 
+class HostError(RuntimeError):
+    """The host cannot grade now; never a verdict."""
+
+
 @dataclass
 class Verdict:
     """One gate's or check's outcome."""
@@ -61,6 +67,27 @@ class Verdict:
     expected: str = ""
     look: str = ""
     decided: bool = False
+    picture: dict[str, Any] | None = None   # of an address space: picture()
+
+
+def picture(space: Space, start: int, end: int, labels: dict[tuple[int, int], str],
+            marked: tuple[int, int] | None = None, says: str = "") -> dict[str, Any]:
+    """The piece of an address space from `start` to `end` as a report draws it, in pages of 4 KiB: what each run of
+    pages allows, what lies there by `labels` (first byte, end), and which is the one that the check speaks of."""
+    runs: list[dict[str, Any]] = []
+    for page in range(start & -PAGE, end, PAGE):
+        m = space.covers(page)
+        rights = "not mapped" if m is None else "".join(
+            c if on else "-" for c, on in (("R", True), ("W", m.writable), ("X", m.executable))) + (
+                " user" if m.user else " kernel")
+        what = next((text for (low, high), text in labels.items() if low <= page < high), "")
+        mark = marked is not None and marked[0] <= page < marked[1]
+        if runs and (runs[-1]["rights"], runs[-1]["what"], runs[-1]["marked"]) == (rights, what, mark):
+            runs[-1]["end"] = f"{page + PAGE:#x}"
+        else:
+            runs.append({"start": f"{page:#x}", "end": f"{page + PAGE:#x}", "rights": rights, "what": what,
+                         "marked": mark})
+    return {"space": space.name, "says": says, "runs": runs}
 
 
 @dataclass
@@ -74,17 +101,21 @@ class At:
 class Guest:
     """One boot of the submission with one of the lab's own programs in it."""
 
-    def __init__(self, machine: Machine, run: Run, program: Image) -> None:
-        self.machine, self._run, self._program = machine, run, program
+    def __init__(self, machine: Machine, run: Run, program: Image, name: str) -> None:
+        self.machine, self._run, self.program = machine, run, program
+        self.name = name        # of the program in this guest: drawn, so that no kernel knows the grader by it
         self._cpu = 0
         self._console_mark = 0
 
-    def run_to(self, which: int, extra: int | None = None) -> At:
-        """Runs to the program's checkpoint `which`, or to address `extra`. Ended if the guest panics, resets,
-        hangs, or comes to another checkpoint first."""
+    def run_to(self, which: int, extra: int | None = None, hits: int = 1) -> At:
+        """Runs to the program's checkpoint `which`, or to address `extra` for the `hits`-th time. Ended if the guest
+        panics, resets, hangs, or comes to another checkpoint first."""
         m = self.machine
-        image = self.image
-        here = self._program.sym("checkpoint")
+        try:
+            image = self.image
+        except DeadlineError:
+            raise Ended("the kernel does not come as far as choosing its addresses") from None
+        here = self.program.sym("checkpoint")
         ends = {image.sym(n): n for n in ("panic", "die") if n in image}
         points = [here, *ends, *([extra] if extra else [])]
         self._console_mark = len(m.transcript)
@@ -95,16 +126,18 @@ class Guest:
                 m.gdb.set_break(point)
             while True:
                 m.cont()
-                stop = m.wait_stop(STEP_SECONDS)
+                stop = wait(m)
                 if not stop.breakpoint:
                     raise Ended({"guest-reset": "the machine reset", "guest-shutdown": "the guest powered off"}.get(
                         m.shutdown_reason() or "", "the guest ended"))
                 pc = m.gdb.pc(stop.cpu)
                 if pc in ends:
                     raise Ended(self._last_words("the kernel panicked"))
-                if pc == extra:
+                if pc == extra and hits > 1:
+                    hits -= 1
+                elif pc == extra:
                     return At(stop.cpu, extra=True)
-                if pc == here:
+                elif pc == here:
                     self._cpu = stop.cpu
                     reached = m.gdb.reg(stop.cpu, CPUS[m.arch.name].argument)
                     if reached != which:
@@ -126,15 +159,12 @@ class Guest:
 
     def result(self, index: int) -> int:
         """One of the program's results, as it stands at its checkpoint."""
-        data = self.machine.gdb.read(self._program.sym("results") + 8 * index, 8, self._cpu)
+        data = self.machine.gdb.read(self.program.sym("results") + 8 * index, 8, self._cpu)
         return int.from_bytes(data, "little", signed=True)
 
     def console_lines(self) -> list[str]:
         """What the console showed since the last run_to() but one began."""
-        try:
-            self.machine.wait_for(r"\Z\b", CONSOLE_SECONDS)     # lets the reader catch up
-        except DeadlineError:
-            pass
+        self.machine.catch_up()
         return self.machine.transcript.splitlines()
 
     def _last_words(self, what: str) -> str:
@@ -143,8 +173,31 @@ class Guest:
                    and r.in_kernel]
         if records:
             what += f"; last exception: {records[-1].name} at {self.image.where(records[-1].ip)}"
+        self.machine.catch_up()
         lines = [line for line in self.machine.tail(60) if line.startswith(("panic", "oops"))]
         return what + (f'; it says "{lines[0]}"' if lines else "")
+
+
+def wait(machine: Machine) -> Stop:
+    """Waits for a machine that runs to stop by itself. Ended if it floods its console; DeadlineError if it uses more
+    processor time than an honest guest could (limits.py), or none any more."""
+    slow = limits.slowness()
+    start = before = machine.cpu_seconds()
+    wall, idle = Deadline(limits.WALL * limits.STEP_SECONDS * slow), 0
+    while True:
+        try:
+            return machine.gdb.wait(1)
+        except DeadlineError:
+            used = machine.cpu_seconds()
+            idle = idle + 1 if used == before else 0
+            before = used
+            if machine.serial_flooded:
+                raise Ended("the guest floods its console") from None
+            if used - start > limits.STEP_SECONDS * slow or used > limits.BOOT_SECONDS * slow or idle > IDLE_SLICES:
+                raise
+            if wall.passed():
+                raise HostError(f"a guest was given {used - start:.0f} s of processor time in {wall.seconds:.0f} s: the "
+                                "host is too busy to grade") from None
 
 
 @dataclass
@@ -159,6 +212,7 @@ class Run:
     gates: dict[str, Verdict] = field(default_factory=dict)
     checks: dict[str, Verdict] = field(default_factory=dict)
     contained: bool = True
+    boots: list[_Boot] = field(default_factory=list)
     given: Twist | None = None                  # the student's own twist of the lab
     wanted: frozenset[str] = frozenset()        # stop when these are decided (none: when all boots are over) ...
     red_ends: bool = False                      # ... or at the first that fails
@@ -183,18 +237,25 @@ class Run:
     def boot(self, program: str, arguments: str, smp: int = 2, append: str = "") -> _Boot:
         """A context: the submission's kernel with /bin/PROGRAM as init's command, standing before its first
         instruction, counting instructions so that it repeats."""
-        return _Boot(self, program, arguments, smp, append)
+        self.boots.append(_Boot(self, program, arguments, smp, append))
+        return self.boots[-1]
+
+    def drawn_name(self, program: str) -> str:
+        """What a program of ours is called in the guest: as many letters as it has, from the seed."""
+        r = self.rng(f"name of {program}")
+        return "".join(r.choice(string.ascii_lowercase) for _ in program)
 
     def gate(self, name: str, passed: bool, seen: str) -> None:
         """Decides a gate."""
         self._decide(self.gates, name, passed, seen, self.lab.gates.get(name, ""), "")
 
-    def check(self, name: str, passed: bool, seen: str, expected: str, look: str) -> None:
-        """Decides a check: what was seen, what was expected, where to look."""
-        self._decide(self.checks, name, passed, seen, expected, look)
+    def check(self, name: str, passed: bool, seen: str, expected: str, look: str,
+              picture: dict[str, Any] | None = None) -> None:
+        """Decides a check: what was seen, what was expected, where to look, and the addresses drawn."""
+        self._decide(self.checks, name, passed, seen, expected, look, picture)
 
     def _decide(self, table: dict[str, Verdict], name: str, passed: bool, seen: str, expected: str,
-                look: str) -> None:
+                look: str, picture: dict[str, Any] | None = None) -> None:
         with self._lock:
             verdict = table.get(name)
             if verdict is None:
@@ -202,7 +263,7 @@ class Run:
             if verdict.decided:
                 raise GraderError(f"{name}: decided twice")
             verdict.passed, verdict.seen, verdict.expected, verdict.look = passed, seen, expected, look
-            verdict.decided = True
+            verdict.decided, verdict.picture = True, picture
             self.deciders[name] = self.scenario
         if self.on_decision and name in self.wanted:
             self.on_decision(verdict, self.guest)
@@ -217,22 +278,29 @@ class Run:
 
 class _Boot:
     def __init__(self, run: Run, program: str, arguments: str, smp: int, append: str) -> None:
-        self._run = run
+        self._run, self._smp = run, smp
         path = run.built.programs.get(program)
         if path is None:
             raise GraderError(f"no program {program}")
-        self._program = Image(path)
-        arch = run.workshop.arch
+        self._path, self._name = path, run.drawn_name(program)
         # Where a system call's stack begins is drawn anew each time, and a report must repeat.
-        line = (f"console={ARCHES[arch].console} quiet panic=0 harden=-kstack-offset {append} "
-                f"-- /bin/{program} {arguments}")
-        self._machine = Machine(run.built.kernel, run.built.initrd, line, arch=arch, smp=smp, mem=128, paused=True,
-                                icount=True, seed=moments.qemu_seed(run.seed), keep=True,
-                                wrapper=run.workshop.sandbox.machine_wrapper(run.workshop.scratch)
-                                if run.contained else [])
+        self._line = (f"console={ARCHES[run.workshop.arch].console} quiet panic=0 harden=-kstack-offset {append} "
+                      f"-- /bin/{self._name} {arguments}")
+        self._initrd = run.workshop.initrd_with(run.built, program, self._name)
+
+    def machine(self, exclog: bool = False) -> Machine:
+        """The guest, not started yet."""
+        run = self._run
+        sandbox = run.workshop.sandbox
+        return Machine(run.built.kernel, self._initrd, self._line, arch=run.workshop.arch, smp=self._smp, mem=128,
+                       paused=True, icount=True, seed=moments.qemu_seed(run.seed), keep=True, exclog=exclog,
+                       wrapper=sandbox.machine_wrapper(run.workshop.scratch) if run.contained else [],
+                       owner=sandbox.machine_uid if run.contained else None)
 
     def __enter__(self) -> Guest:
-        self._run.guest = Guest(self._machine.__enter__(), self._run, self._program)
+        self._machine = self.machine()
+        self._program = Image(self._path)
+        self._run.guest = Guest(self._machine.__enter__(), self._run, self._program, self._name)
         return self._run.guest
 
     def __exit__(self, *error: Any) -> None:
@@ -252,20 +320,27 @@ def load_checks(lab: Lab) -> ModuleType:
     return module
 
 
-def run_scenarios(run: Run, scenarios: list[Callable[[Run], None]]) -> None:
-    """Runs a lab's boots side by side; the guest's faults become verdicts, ours are raised."""
+def run_scenarios(run: Run, scenarios: list[Callable[[Run], None]]) -> dict[str, Any] | None:
+    """Runs a lab's boots side by side; the guest's faults become verdicts, ours are raised. What is known of the
+    first guest that was lost, if one was."""
     errors: list[BaseException] = []
-    lost: list[str] = []
+    lost: dict[str, str] = {}
+    last: dict[str, _Boot] = {}
 
     def one(scenario: Callable[[Run], None]) -> None:
         try:
             # An Image reads its file as it goes: each thread has one of its own.
-            with contextlib.closing(Image(run.built.symbols, slide=None)) as image:
-                scenario(replace(run, image=image, scenario=scenario.__name__))
+            with contextlib.closing(open_image(run.lab, run.built)) as image:
+                own = replace(run, image=image, boots=[], scenario=scenario.__name__)
+                try:
+                    scenario(own)
+                finally:
+                    if own.boots:
+                        last[scenario.__name__] = own.boots[-1]
         except Enough:
             pass
         except (Ended, *GUEST_FAULTS) as error:
-            lost.append(f"{scenario.__name__}\0{str(error).splitlines()[0]}")
+            lost[scenario.__name__] = str(error).splitlines()[0]
         except BaseException as error:      # noqa: B902 - carried to the caller, below
             errors.append(error)
 
@@ -276,14 +351,23 @@ def run_scenarios(run: Run, scenarios: list[Callable[[Run], None]]) -> None:
         thread.join()
     if errors:
         raise errors[0]
-    reasons = dict(sorted(entry.split("\0", 1) for entry in lost))
-    if not reasons:
-        return
-    first = next((reasons[s.__name__] for s in scenarios if s.__name__ in reasons), "")
+    first = next((s.__name__ for s in scenarios if s.__name__ in lost), None)
+    if first is None:
+        return None
     for table in (run.gates, run.checks):
         for verdict in table.values():
             if not verdict.decided:
-                verdict.seen = f"not reached: {first}"
+                verdict.seen = f"not reached: {lost[first]}"
+    # Who proves a lab, and wants only some of it, does not ask.
+    return _autopsy(run, last[first]) if first in last and not (run.wanted or run.red_ends) else None
+
+
+def _autopsy(run: Run, boot: _Boot) -> dict[str, Any]:
+    try:
+        with boot.machine(exclog=True) as machine, contextlib.closing(open_image(run.lab, run.built)) as image:
+            return autopsy.examine(machine, image, lambda: wait(machine))
+    except (Ended, *GUEST_FAULTS) as error:
+        return {"what": str(error).splitlines()[0], "exception": "", "calls": [], "console": []}
 
 
 @dataclass(frozen=True)
@@ -305,6 +389,8 @@ class Grade:
     toolchain: str
     gates: list[Verdict]
     checks: list[Verdict]
+    submission: str = ""    # a digest of what was graded
+    lost: dict[str, Any] | None = None      # of a guest that did not come to its end: autopsy.examine()
     problem: str = ""       # why it could not be built: "does not compile", ...
     problem_text: str = ""
     deciders: dict[str, str] = field(default_factory=dict)
@@ -332,8 +418,9 @@ def grade(workshop: Workshop, submission: dict[str, bytes] | Exception, seed: in
     try:
         if isinstance(submission, Exception):
             raise submission
+        result.submission = digest(submission)
         built = workshop.build(submission, label)
-        image = _open(built.symbols)
+        image = _open(lab, built)
     except SubmissionError as error:
         result.problem, result.problem_text = error.what, str(error)
         for verdict in [*result.gates, *result.checks]:
@@ -342,18 +429,31 @@ def grade(workshop: Workshop, submission: dict[str, bytes] | Exception, seed: in
     try:
         run = Run(lab, workshop, built, image, seed, gates, checks, given=twist, wanted=only.wanted,
                   red_ends=only.red_ends, deciders=result.deciders)
-        run_scenarios(run, [s for s in load_checks(lab).scenarios() if not only.boots or s.__name__ in only.boots])
+        result.lost = run_scenarios(run, [s for s in load_checks(lab).scenarios() if not only.boots or s.__name__ in only.boots])
     finally:
         image.close()
         workshop.discard(built)
     return result
 
 
-def _open(path: Path) -> Image:
+def digest(submission: dict[str, bytes]) -> str:
+    """One number for the files that were graded."""
+    total = hashlib.sha256()
+    for name, data in sorted(submission.items()):
+        total.update(name.encode() + b"\0" + hashlib.sha256(data).digest())
+    return total.hexdigest()
+
+
+def open_image(lab: Lab, built: Built) -> Image:
+    """A submission's image. What its own files say of structures that others define too is not asked."""
+    return Image(built.symbols, slide=None, doubted=lab.editable)
+
+
+def _open(lab: Lab, built: Built) -> Image:
     try:
-        return Image(path, slide=None)
+        return open_image(lab, built)
     except Exception as error:      # noqa: B902 - a linked file that its own author made odd
         raise SubmissionError(f"the image's symbols cannot be read: {error}", "does not compile") from error
 
 
-__all__ = ["At", "Ended", "Grade", "GraderError", "Guest", "QemuError", "Run", "Verdict", "grade"]
+__all__ = ["At", "Ended", "Grade", "GraderError", "Guest", "HostError", "QemuError", "Run", "Verdict", "grade"]

@@ -2,28 +2,41 @@
 
 Levels, best first; the one in use stands in the report:
     bubblewrap      own namespaces, no network; sees the toolchain, its scratch directory and nothing else
-    separate uid    a uid of its own, no new privileges, limits: meant for a disposable container
+    separate uid    uids of its own to build and to run, no new privileges, limits: for a disposable container
     none            only where the submission is one's own work (--trust)
+
+RAMPART_ISOLATION names the level that must be had, instead of the best; RAMPART_DISPOSABLE=1 says that this is a
+container that nobody will use again. THREATS.md says what each level stops.
 """
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import os
+import selectors
 import shutil
 import signal
 import subprocess
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from grade.deadline import Deadline
 
-UID = 64321                 # nobody else's, we trust
-LIMITS = ["--cpu=600", "--fsize=536870912", "--nofile=1024", "--core=0"]
+BUBBLEWRAP, SEPARATE_UID, NONE = "bubblewrap", "separate uid", "none (own work)"
+UIDS = range(64320, 64448, 2)       # nobody else's, we trust: one builds, the next one runs QEMU
+UID_LOCKS = Path("/run/rampart-uids")
+# Of a compiler: 64 MiB of output, 1 GiB of memory, ten minutes of processor. Of QEMU, no limit of its address
+# space, which is far larger than what it uses.
+BUILD_LIMITS = ["--cpu=600", "--fsize=67108864", "--as=1073741824", "--nofile=1024", "--core=0"]
+MACHINE_LIMITS = ["--cpu=1200", "--fsize=16777216", "--nofile=256", "--core=0"]
 INSIDE = "/rampart"         # where the scratch directory appears inside
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc/alternatives", "/etc/ld.so.cache",
           "/etc/qemu")
 OUTPUT_MAX = 1 << 20
+ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C", "HOME": "/nonexistent", "TMPDIR": "/tmp"}
 
 
 class SandboxError(RuntimeError):
@@ -50,67 +63,148 @@ def _bwrap_system() -> list[str]:
     return out
 
 
+def _limits(limits: list[str]) -> list[str]:
+    return ["prlimit", *limits, "--"] if shutil.which("prlimit") else []
+
+
+@functools.lru_cache(maxsize=None)
+def _no_network() -> list[str]:
+    """What takes the network away from a command, where a container lets us; a container that does not should have
+    none itself."""
+    words = ["unshare", "--net", "--"]
+    try:
+        works = subprocess.run([*words, "true"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                               stdin=subprocess.DEVNULL, timeout=60, check=False).returncode == 0
+    except OSError:
+        works = False
+    return words if works else []
+
+
 @dataclass(frozen=True)
 class Sandbox:
     """One level of isolation."""
 
     level: str      # as the report says it
+    uid: int = 0    # of the level "separate uid": that of builds
+    _lock: Any = field(default=None, repr=False, compare=False)     # held as long as the uids are in use
+
+    @property
+    def machine_uid(self) -> int | None:
+        """The uid that QEMU runs as, where that is not ours."""
+        return self.uid + 1 if self.uid else None
 
     def inside(self, scratch: Path) -> str:
         """The path under which commands see the scratch directory."""
-        return INSIDE if self.level == "bubblewrap" else str(scratch)
+        return INSIDE if self.level == BUBBLEWRAP else str(scratch)
 
-    def wrap(self, scratch: Path, writable: bool = True) -> list[str]:
-        """The words before a command that runs in `scratch`."""
-        limits = ["prlimit", *LIMITS, "--"] if shutil.which("prlimit") else []
-        if self.level == "bubblewrap":
+    def wrap(self, scratch: Path) -> list[str]:
+        """The words before a command that builds in `scratch`."""
+        if self.level == BUBBLEWRAP:
             return ["bwrap", *_bwrap_system(), "--unshare-all", "--die-with-parent", "--new-session", "--dev", "/dev",
-                    "--proc", "/proc", "--tmpfs", "/tmp", "--bind" if writable else "--ro-bind", str(scratch), INSIDE,
-                    "--chdir", INSIDE, "--cap-drop", "ALL", *limits]
-        if self.level == "separate uid":
-            return ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups", "--no-new-privs", "--pdeathsig",
-                    "KILL", "--", *limits]
-        return limits
+                    "--proc", "/proc", "--tmpfs", "/tmp", "--bind", str(scratch), INSIDE, "--chdir", INSIDE,
+                    "--cap-drop", "ALL", *_limits(BUILD_LIMITS)]
+        return [*self._as_uid(self.uid), *_limits(BUILD_LIMITS)]
 
     def machine_wrapper(self, folder: Path) -> list[str]:
         """The words before QEMU, which reads its files below `folder` by their own paths."""
-        if self.level == "bubblewrap":
+        if self.level == BUBBLEWRAP:
             return ["bwrap", *_bwrap_system(), "--unshare-all", "--die-with-parent", "--dev", "/dev", "--proc", "/proc",
-                    "--ro-bind", str(folder), str(folder), "--cap-drop", "ALL"]
-        if self.level == "separate uid":
-            # The machine's own directory and FIFO are the harness's: QEMU keeps the uid, without privileges.
-            return ["setpriv", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all", "--pdeathsig", "KILL", "--"]
+                    "--ro-bind", str(folder), str(folder), "--cap-drop", "ALL", *_limits(MACHINE_LIMITS)]
+        if self.level == SEPARATE_UID:
+            return [*self._as_uid(self.uid + 1), *_limits(MACHINE_LIMITS)]
         return []
 
+    @staticmethod
+    def _as_uid(uid: int) -> list[str]:
+        return [*_no_network(), "setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--no-new-privs",
+                "--bounding-set=-all", "--inh-caps=-all", "--pdeathsig", "KILL", "--"] if uid else []
+
     def run(self, command: list[str], scratch: Path, timeout: float) -> tuple[int | None, str]:
-        """Runs a command in `scratch`: its status (None: took too long) and what it said, bounded."""
-        if self.level == "separate uid":
+        """Runs a command in `scratch`: its status (None: took too long) and what it said first, bounded."""
+        if self.uid:
             for path in [scratch, *scratch.rglob("*")]:
-                os.chown(path, UID, UID, follow_symlinks=False)
-        env = {"PATH": "/usr/bin:/bin", "LANG": "C", "HOME": "/nonexistent", "TMPDIR": "/tmp"}
-        log = scratch.parent / f"{scratch.name}.log"
-        with open(log, "wb") as out:
-            process = subprocess.Popen([*self.wrap(scratch), *command], cwd=scratch, env=env, stdin=subprocess.DEVNULL,
-                                       stdout=out, stderr=out, start_new_session=True)
-            try:
-                status: int | None = process.wait(Deadline(timeout).left())
-            except subprocess.TimeoutExpired:
-                status = None
-            finally:
-                if process.poll() is None:
-                    os.killpg(process.pid, signal.SIGKILL)
+                os.chown(path, self.uid, self.uid, follow_symlinks=False)
+        process = subprocess.Popen([*self.wrap(scratch), *command], cwd=scratch, env=ENVIRONMENT,
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                   start_new_session=True)
+        said = b""
+        try:
+            in_time, said = _read(process, Deadline(timeout))
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+            assert process.stdout is not None
+            process.stdout.close()
+        return process.returncode if in_time else None, said.decode("utf-8", errors="replace")
+
+    def sweep(self) -> None:
+        """Ends every process that a submission may have left behind."""
+        for uid in (self.uid, self.uid + 1) if self.uid else ():
+            subprocess.run([sys.executable, "-c", "import os; os.kill(-1, 9)"], user=uid, group=uid, extra_groups=[],
+                           stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False,
+                           timeout=60)
+
+
+def _read(process: subprocess.Popen[bytes], deadline: Deadline) -> tuple[bool, bytes]:
+    """What a process says until it ends, in time or not; what is beyond OUTPUT_MAX is read and dropped."""
+    said = bytearray()
+    pidfd = os.pidfd_open(process.pid)
+    assert process.stdout is not None
+    out = process.stdout.fileno()
+    os.set_blocking(out, False)
+    try:
+        with selectors.DefaultSelector() as selector:
+            selector.register(out, selectors.EVENT_READ)
+            selector.register(pidfd, selectors.EVENT_READ)
+            while ready := {key.fd for key, _ in selector.select(deadline.left())}:
+                data = b""
+                if out in ready:
+                    try:
+                        data = os.read(out, 1 << 16)
+                    except BlockingIOError:
+                        continue
+                    said += data[:OUTPUT_MAX - len(said)]
+                    if not data:
+                        selector.unregister(out)
+                if pidfd in ready and not data:
                     process.wait()
-        with open(log, "rb") as done:
-            return status, done.read(OUTPUT_MAX).decode("utf-8", errors="replace")
+                    return True, bytes(said)
+                if deadline.passed():
+                    break
+    finally:
+        os.close(pidfd)
+    return False, bytes(said)
+
+
+def _disposable() -> bool:
+    return os.environ.get("RAMPART_DISPOSABLE") == "1" or any(map(os.path.exists, ("/.dockerenv", "/run/.containerenv")))
+
+
+def _own_uids() -> Sandbox:
+    """The level "separate uid" with uids that no other run of ours has now."""
+    UID_LOCKS.mkdir(mode=0o700, exist_ok=True)
+    for uid in UIDS:
+        lock = open(UID_LOCKS / str(uid), "wb")     # noqa: SIM115 - open for as long as the sandbox lives
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            continue
+        return Sandbox(SEPARATE_UID, uid, lock)
+    raise SandboxError("every uid that the grader has is in use")
 
 
 def choose(trust: bool = False) -> Sandbox:
     """The best level that works here. SandboxError where there is none and the work is not one's own."""
-    if _bubblewrap_works():
-        return Sandbox("bubblewrap")
-    if os.geteuid() == 0 and shutil.which("setpriv") and os.path.exists("/.dockerenv"):
-        return Sandbox("separate uid")
-    if trust:
-        return Sandbox("none (own work)")
+    wanted = os.environ.get("RAMPART_ISOLATION", "")
+    if wanted not in ("", BUBBLEWRAP, SEPARATE_UID):
+        raise SandboxError(f"RAMPART_ISOLATION={wanted}: there are {BUBBLEWRAP!r} and {SEPARATE_UID!r}")
+    if wanted != SEPARATE_UID and _bubblewrap_works():
+        return Sandbox(BUBBLEWRAP)
+    if wanted != BUBBLEWRAP and os.geteuid() == 0 and shutil.which("setpriv") and _disposable():
+        return _own_uids()
+    if trust and not wanted:
+        return Sandbox(NONE)
     raise SandboxError("no isolation on this host: neither bubblewrap nor a disposable container in which we are "
                        "root; install bubblewrap, or say --trust if the work is your own")

@@ -22,13 +22,14 @@ from grade.labs import tree
 from grade.labs.sandbox import Sandbox
 from grade.labs.spec import Lab
 
-BUILD_SECONDS = 600
+BASE_SECONDS, BUILD_SECONDS = 1800, 240
 FILE_MAX = 1 << 20
 PROGRAM_BASE = 0x7000000        # staff-built programs are linked where no other program is
 PROGRAM_FLAGS = ["-std=gnu11", "-O2", "-g", "-static", "-pthread", "-no-pie", "-Wall", "-Wextra", "-Werror",
                  "-I.", f"-Wl,-Ttext-segment={PROGRAM_BASE:#x}", "-Wl,--build-id=none",
                  "-ffile-prefix-map=/rampart=."]
 BASES_KEPT = 2
+ANSWER = "answer"               # of a base: the editable files of the tree that it was made of
 
 
 class WorkshopError(RuntimeError):
@@ -75,6 +76,7 @@ class Workshop:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.sandbox.sweep()
         tempfile.tempdir = self._tempdir
         shutil.rmtree(self._scratch, ignore_errors=True)
 
@@ -96,10 +98,12 @@ class Workshop:
     def _base(self) -> Path:
         """The built pristine tree, from the cache if it is there."""
         programs = f"labs/{self.lab.folder.name}/programs/"
+        # The other architectures' answers are not there to be included.
+        others = set(self.lab.everywhere) - set(self.lab.editable)
         names = [n for n in tree.files(self.root) if n.startswith(("arch/", "kernel/", "user/", programs))
-                 or n in ("Makefile", "grade/__init__.py", "grade/initrd.py", "grade/ksyms.py")]
+                 and n not in others or n in ("Makefile", "grade/__init__.py", "grade/initrd.py", "grade/ksyms.py")]
         # The editable files do not change what the base is: each submission brings its own.
-        key = tree.digest(self.root, [n for n in names if n not in self.lab.everywhere])
+        key = tree.digest(self.root, [n for n in names if n not in self.lab.editable])
         self.base_name = f"build/labs/base-{self.lab.name}-{self.arch}/{key[:16]}-{self.sandbox.level.split()[0]}"
         base = self.root / self.base_name
         cache = base.parent
@@ -111,9 +115,13 @@ class Workshop:
         self._make(work, ["kernel", *(f"build/{self.arch}/user/{name}" for name in ("init", *self.lab.userland))],
                    WorkshopError)
         self._programs(work)
+        self._forget(work)
         cache.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(prefix="new-", dir=cache))
         self._copy(work, fresh / "tree")
+        self._copy(work.parent / ANSWER, fresh / ANSWER)
+        os.chmod(fresh / ANSWER, 0o700)
+        os.chmod(fresh, 0o755)
         (fresh / "complete").touch()
         try:
             fresh.rename(base)
@@ -122,6 +130,21 @@ class Workshop:
         for old in sorted(cache.glob("*-*"), key=lambda p: p.stat().st_mtime)[:-BASES_KEPT]:
             shutil.rmtree(old, ignore_errors=True)
         return base / "tree"
+
+    def _forget(self, work: Path) -> None:
+        """Takes the tree's own answer, and what it was built into, out of a base: a submission could link it in.
+        The files themselves lie beside it, so that make sees which of a submission's are the same."""
+        out = work / "build" / self.arch
+        # What each editable file is compiled or generated into, and all that is linked from them.
+        stems = [str(Path(name).with_suffix("")) for name in self.lab.editable]
+        stems += [Path(stem).name for stem in stems if Path(stem).name == "offsets"]
+        for pattern in ("rampart*", "ksyms*", *(f"{stem}.[!c]*" for stem in stems)):
+            for path in out.glob(pattern):
+                path.unlink()
+        for name in self.lab.editable:
+            kept = work.parent / ANSWER / name
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            (work / name).rename(kept)
 
     def _begin(self, work: Path, names: list[str]) -> None:
         """The tree to build, on the objects of another lab's base if there is one: most of the kernel is the same."""
@@ -148,7 +171,7 @@ class Workshop:
         for source in sources:
             target = f"{where}/build/lab/{source.stem}"
             status, text = self.sandbox.run([self.cc, *PROGRAM_FLAGS, "-o", target,
-                                             f"{where}/{source.relative_to(work)}"], work, BUILD_SECONDS)
+                                             f"{where}/{source.relative_to(work)}"], work, BASE_SECONDS)
             if status != 0:
                 raise WorkshopError(f"{source.name}: {text.strip()}")
         user = work / "build" / self.arch / "user"
@@ -171,7 +194,7 @@ class Workshop:
     def _make(self, work: Path, targets: list[str], error: type[WorkshopError] | None) -> str | None:
         """Runs make; None, or what the compiler said first (raised as `error` if there is one)."""
         status, text = self.sandbox.run(["make", "-C", self.sandbox.inside(work), *targets, f"ARCH={self.arch}"], work,
-                                        BUILD_SECONDS)
+                                        BASE_SECONDS if error else BUILD_SECONDS)
         if status == 0:
             return None
         said = first_error(text) if status is not None else "the build took too long"
@@ -203,6 +226,9 @@ class Workshop:
         """Builds the kernel of a submission. SubmissionError with the first compiler error if it does not."""
         work = self._scratch / label
         self._copy(self.base, work)
+        if (answer := self.base.parent / ANSWER).is_dir():
+            subprocess.run(["cp", "-a", f"{answer}/.", str(work)], check=True, timeout=60)
+            os.chmod(work, 0o755)
         tree.overlay(work, tuple(submission), submission.__getitem__)
         said = self._make(work, ["kernel"], None)
         if said is not None:
@@ -215,9 +241,22 @@ class Workshop:
         if not initrd.exists():
             shutil.copyfile(self.base / "build" / "lab" / "initrd.cpio", initrd)
         for made in (out / "rampart", out / "rampart.sym"):
-            if not made.is_file() or made.is_symlink():
+            if not made.is_file() or made.resolve() != work.resolve() / made.relative_to(work):
                 raise SubmissionError(f"the build made no {made.name}", "does not compile")
         return Built(work, out / "rampart", out / "rampart.sym", initrd, programs)
+
+    def initrd_with(self, built: Built, program: str, name: str) -> Path:
+        """The initramfs, with one of our programs under another name of the same length."""
+        data = built.initrd.read_bytes()
+        old, new = f"bin/{program}\0".encode(), f"bin/{name}\0".encode()
+        if data.count(old) != 1 or len(old) != len(new):
+            raise WorkshopError(f"{program}: no such program in the initramfs")
+        out = built.folder.parent / f"{name}.cpio"
+        fresh = Path(tempfile.mkstemp(dir=out.parent)[1])
+        fresh.write_bytes(data.replace(old, new))
+        fresh.chmod(0o644)
+        fresh.rename(out)       # other boots may read the old one, which is the same
+        return out
 
     def give_base(self, built: Built, dest: Path) -> None:
         """Leaves a built tree in another grader's cache, as its base: a starter's first grade is quick then."""

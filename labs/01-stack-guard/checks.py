@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from grade.exclog import ArmException, Record, TripleFault, X86Exception
-from grade.labs.grading import Ended, Guest, Run
+from grade.labs.grading import Ended, Guest, Run, picture
 from grade.spaces import Kernel
 from grade.walk import Space
 
@@ -22,6 +22,7 @@ PAGE, KSTACK = 0x1000, 0x8000
 AT_GATES, AT_TABLES, AT_REUSE, AT_BEFORE, AT_AFTER, AT_ALIVE, AT_AGAIN, AT_LEAK, AT_LEAKED, AT_END = range(1, 11)
 R_SHELL, R_FORK, R_THREADS, R_DEPTH0, R_DEPTH1, R_STATUS, R_ALIVE, R_AGAIN, R_AGAIN_ALIVE = range(9)
 SLEEPERS, NOT_KILLED = 80, 77
+CHURN, LOOKS = 150, 3       # rounds of forks, and in how many of them we look
 VEC_DF, VEC_PF = 8, 14
 EMERGENCY_MAX = 0x10000     # an emergency stack ends, in a guard, within this many bytes
 LEAK_MAX = 40               # frames; fifty stacks would be four hundred
@@ -53,47 +54,70 @@ def around(space: Space, va: int) -> str:
     return "; ".join(seen) or "nothing mapped"
 
 
-def unguarded(k: Kernel) -> list[str]:
-    """What is wrong below each stack, in words; empty if every one is guarded in every address space."""
+@dataclass(frozen=True)
+class Wrong:
+    """What is wrong with one stack: in words, in which address space, and at which page."""
+
+    text: str
+    owner: str
+    low: int
+    space: Space
+    page: int
+
+
+def draw(space: Space, owner: str, low: int, page: int, says: str) -> dict:
+    """A stack and what lies below it, one page marked."""
+    return picture(space, low - 3 * PAGE, low + KSTACK + PAGE, {(low, low + KSTACK): f"stack of {owner}"},
+                   (page, page + PAGE), says)
+
+
+def unguarded(k: Kernel) -> list[Wrong]:
+    """What is wrong below each stack; empty if every one is guarded in every address space."""
     out = []
     spaces = k.own_spaces()     # not user mode's: no stack is there (row kpti)
     for owner, low in stacks(k).items():
         if low % PAGE:
-            out.append(f"the stack of {owner} begins at {low:#x}, in the middle of a page")
+            out.append(Wrong(f"the stack of {owner} begins at {low:#x}, in the middle of a page", owner, low & -PAGE,
+                             spaces[0], low & -PAGE))
             continue
         for space in spaces:
             below = space.covers(low - PAGE)
             if below is not None:
-                out.append(f"below the stack of {owner} ({low:#x}) a page is mapped: {below} in {space.name}; "
-                           f"around it: {around(space, low)}")
+                out.append(Wrong(f"below the stack of {owner} ({low:#x}) a page is mapped: {below} in {space.name}; "
+                                 f"around it: {around(space, low)}", owner, low, space, low - PAGE))
                 break
             bad = [va for va in range(low, low + KSTACK, PAGE)
                    if (m := space.covers(va)) is None or not m.writable or m.user or m.executable]
             if bad:
-                out.append(f"the stack of {owner} is not {KSTACK >> 10} KiB of kernel RW- memory at {bad[0]:#x} "
-                           f"in {space.name}")
+                out.append(Wrong(f"the stack of {owner} is not {KSTACK >> 10} KiB of kernel RW- memory at {bad[0]:#x} "
+                                 f"in {space.name}", owner, low, space, bad[0]))
                 break
     return out
 
 
-def too_narrow(k: Kernel, pages: int) -> list[str]:
-    """What is mapped in the pages below each stack (twist wide-guard), in words."""
+def too_narrow(k: Kernel, pages: int) -> list[Wrong]:
+    """What is mapped in the pages below each stack (twist wide-guard)."""
     found = ((owner, low, space, next(iter(space.between(low - pages * PAGE, low)), None))
              for owner, low in stacks(k).items() for space in k.own_spaces())
-    return [f"within {pages} pages below the stack of {owner} ({low:#x}) there is {m} in {space.name}"
-            for owner, low, space, m in found if m is not None]
+    return [Wrong(f"within {pages} pages below the stack of {owner} ({low:#x}) there is {m} in {space.name}", owner, low,
+                  space, low - PAGE) for owner, low, space, m in found if m is not None]
 
 
 def judge_guards(run: Run, name: str, k: Kernel) -> None:
     """Decides a check over all stacks there are now."""
     pages = run.twist("wide-guard")
     wrong = unguarded(k) or (too_narrow(k, pages) if pages else [])
-    count = len(stacks(k))
-    run.check(name, not wrong, seen=f"{len(wrong)} of {count} stacks lack their guard: {wrong[0]}" if wrong else
+    all_stacks = stacks(k)
+    count = len(all_stacks)
+    owner, low = next(iter(all_stacks.items()))
+    shown = draw(wrong[0].space, wrong[0].owner, wrong[0].low, wrong[0].page, "this page is wrong") if wrong else \
+        draw(k.own_spaces()[0], owner, low, low - PAGE, "the guard: a store here faults")
+    run.check(name, not wrong, seen=f"{len(wrong)} of {count} stacks lack their guard: {wrong[0].text}" if wrong else
               f"{count} stacks, each with an unmapped page below, in {len(k.roots())} address spaces",
               expected=f"{f'{pages} pages' if pages else 'the page'} below the lowest byte of each kernel stack: not mapped "
               "in any address space",
-              look="kstack_alloc() in kernel/harden/stack_guard.c; `rp-pt ADDR` in `make gdb` explains a page")
+              look="kstack_alloc() in kernel/harden/stack_guard.c; `rp-pt ADDR` in `make gdb` explains a page",
+              picture=shown)
 
 
 # ---- how a processor comes to an emergency stack ------------------------------------------------------------
@@ -227,9 +251,9 @@ def judge_emergency(run: Run, guest: Guest, k: Kernel) -> None:
 # ---- overflows ----------------------------------------------------------------------------------------------
 
 
-def sleepers(k: Kernel, but: int) -> dict[str, bytes]:
+def sleepers(guest: Guest, k: Kernel, but: int) -> dict[str, bytes]:
     """The whole stacks of the processes that wait (all of our program's but the first and the victim)."""
-    ours = [t for t in k.threads() if t.name == PROGRAM[:15] and t.kstack != but]
+    ours = [t for t in k.threads() if t.name == guest.name[:15] and t.kstack != but]
     return {f"thread {t.tid}": k.read(t.kstack, KSTACK) for t in ours[1:]}
 
 
@@ -253,7 +277,7 @@ def overflow(run: Run, guest: Guest, cpu: int, name: str) -> None:
     tid = k.member(me, "struct thread", "tid")
     if at.cpu != cpu:
         raise Ended(f"the victim runs on CPU {at.cpu} and not on CPU {cpu}: sched_setaffinity is broken")
-    before = sleepers(k, low)
+    before = sleepers(guest, k, low)
     entry = w.handler(guest, k, cpu)
     mark = m.log_exceptions()
     guard = f"{low - PAGE:#x}-{low - 1:#x}"
@@ -277,8 +301,11 @@ def overflow(run: Run, guest: Guest, cpu: int, name: str) -> None:
     k = Kernel(m, run.image)
     status = guest.result(R_STATUS)
     faults = overflows(run, m.exclog.since(mark))
-    after = sleepers(k, low)
+    after = sleepers(guest, k, low)
     problems = []
+    hit = faults[0] & -PAGE if faults else low - PAGE
+    shown = draw(k.own_spaces()[0], f'thread {tid} "{name}"', low, hit if low - 3 * PAGE <= hit < low + KSTACK else
+                 low - PAGE, "where the overflow was caught" if faults else "nothing was caught here")
     lost: Ended | None = None
     alive = 0
     try:
@@ -304,7 +331,7 @@ def overflow(run: Run, guest: Guest, cpu: int, name: str) -> None:
         problems.append(f"{alive} of {SLEEPERS} other processes still answer")
     run.check(check, not problems, "; ".join(problems) or f"{w.fault} at {address or 0:#x} in the guard {guard} on CPU "
               f"{cpu}, handler on the emergency stack; victim killed by signal {status - 1000}, {alive} others "
-              "answered", expected, look)
+              "answered", expected, look, shown)
     if cpu == 0:
         judge_neighbours(run, before, after, bool(faults) and not problems)
         judge_report(run, guest, tid, name, address if faults and address and low - PAGE <= address < low else None)
@@ -444,8 +471,15 @@ def first_cpu(run: Run) -> None:
             k = Kernel(guest.machine, run.image)
             judge_guards(run, "guard-below-every-stack", k)
             judge_emergency(run, guest, k)
+            rounds = sorted(run.rng("churn").sample(range(1, CHURN + 1), LOOKS))
+            for before, now in zip([0, *rounds], rounds):
+                guest.run_to(AT_REUSE, extra=guest.program.sym("churned"), hits=now - before)
+                if unguarded(k := Kernel(guest.machine, run.image)):
+                    judge_guards(run, "guard-survives-reuse", k)
+                    break
             guest.run_to(AT_REUSE)
-            judge_guards(run, "guard-survives-reuse", Kernel(guest.machine, run.image))
+            if not run.checks["guard-survives-reuse"].decided:
+                judge_guards(run, "guard-survives-reuse", Kernel(guest.machine, run.image))
         overflow(run, guest, 0, name)
         if many:
             again(run, guest)

@@ -47,6 +47,13 @@ checkpoint(long which)
 	__asm__ volatile("" : : "r"(which) : "memory");
 }
 
+/* Called once a round of churn(), in one of which, drawn from the seed, the grader looks. */
+__attribute__((noinline)) void
+churned(void)
+{
+	__asm__ volatile("" : : : "memory");
+}
+
 static void
 pin(int cpu)
 {
@@ -199,6 +206,7 @@ churn(void)
 		pid = fork();
 		if (pid == 0)
 			_exit(0);
+		churned();
 		status_of(pid);
 	}
 	for (int i = 0; i < 10; i++)

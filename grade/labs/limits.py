@@ -1,0 +1,25 @@
+"""How much a guest may use before it hangs: processor time, so that a busy host changes no grade, and more of it
+where the processor is slow."""
+
+from __future__ import annotations
+
+import functools
+import time
+
+STEP_SECONDS, BOOT_SECONDS = 20.0, 60.0     # from one place of looking to the next, and for a whole boot
+WALL = 30               # times as long may pass on the clock: the host may be busy, but somebody waits
+QUICK = 0.05            # what the calibration takes where the limits are as above
+ROUNDS, STEPS = 5, 400_000
+
+
+@functools.lru_cache(maxsize=None)
+def slowness() -> float:
+    """How many times slower than the limits' own machine this processor is; at least 1. Processor time, the best
+    of some runs, so that it tells the processor and not its load."""
+    def once() -> float:
+        start, total = time.thread_time(), 0
+        for i in range(STEPS):
+            total = (total * 31 + i) & 0xFFFF_FFFF
+        return time.thread_time() - start
+
+    return max(1.0, min(once() for _ in range(ROUNDS)) / QUICK)
