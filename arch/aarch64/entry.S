@@ -7,7 +7,7 @@
  * between them.
  *
  * In user mode SP_EL1 is the top of the thread's kernel stack.  In the kernel SP_EL0 is the thread;
- * the user's own is in the frame.  PSTATE.PAN is set by every entry (SCTLR_EL1.SPAN is 0).
+ * the user's own is in the frame.
  */
 #include "asm.h"
 #include "offsets.h"

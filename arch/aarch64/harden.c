@@ -29,13 +29,14 @@ arch_user_exec_guard_active(void)
 	return a64_user_pages_pxn();
 }
 
-/* PAN, from Armv8.1 on: set here for good and, with SPAN clear, by every exception. */
+/* PAN, from Armv8.1 on. */
 bool
 arch_user_access_guard_supported(void)
 {
 	return ID_FIELD(id_aa64mmfr1_el1, 20) != 0;
 }
 
+/* Set here for good and, with SPAN clear, by every exception. */
 void
 arch_user_access_guard_enable(void)
 {
@@ -127,10 +128,7 @@ arch_write_protect_active(void)
 
 struct a64_pin a64_sctlr_pin ro_after_init;
 
-/*
- * Those that harden and are as they should be.  PSTATE.PAN is no bit of a register that stays: every exception
- * sets it, as long as SPAN is clear.
- */
+/* Those that harden and are as they should be.  PSTATE.PAN is no bit of a register that stays. */
 static struct a64_pin
 hardened_sctlr(void)
 {

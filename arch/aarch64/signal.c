@@ -72,6 +72,13 @@ arch_signal_frame_size(void)
 	return FRAME_SIZE + sizeof(struct frame_record) + 16;
 }
 
+/* Writes the frame to at, which is the user's: a page that is not there yet is no error.  0 or -EFAULT. */
+static int
+frame_to_user(uaddr_t at, const struct sigframe *frame)
+{
+	return put_user(at, frame);
+}
+
 int
 arch_signal_frame(struct trapframe *tf, const struct sigaction *act, const struct siginfo *info,
 		  uint64_t mask, bool on_altstack)
@@ -105,7 +112,7 @@ arch_signal_frame(struct trapframe *tf, const struct sigaction *act, const struc
 	frame.esr.esr = t->arch.fault_esr;
 	frame.end = (struct record){0, 0};
 	frame.pad = 0;
-	if (put_user(UADDR(sp), &frame) < 0 || put_user(UADDR(record_at), &record) < 0)
+	if (frame_to_user(UADDR(sp), &frame) < 0 || put_user(UADDR(record_at), &record) < 0)
 		return -EFAULT;
 
 	tf->x[0] = (uint64_t)info->signo;

@@ -36,6 +36,15 @@
 .endm
 
 /*
+ * What every trap begins with in the kernel proper: flags that were chosen by whoever was interrupted, user
+ * mode for one.  DF, for string instructions; AC, for it opens the window.
+ */
+.macro kernel_flags
+	cld
+	close_user_window
+.endm
+
+/*
  * Returns and branches through a register, guarded as in compiled code (kernel/harden/retpoline.c).  What
  * follows one that always leaves is int3: a processor that runs straight on finds nothing to do.
  */

@@ -32,6 +32,9 @@ x86_percpu_init(struct cpu *c)
 	x86_wrmsr(MSR_KERNEL_GS_BASE, 0);
 }
 
+/* Flags that SYSCALL clears (SDM 3A 5.8.8): user mode may have set any of them, and AC opens its memory. */
+#define SYSCALL_CLEARS (RFLAGS_AC | RFLAGS_DF | RFLAGS_TF | RFLAGS_NT | RFLAGS_IF)
+
 void
 x86_cpu_init(struct cpu *c)
 {
@@ -71,7 +74,7 @@ x86_cpu_init(struct cpu *c)
 	/* SYSCALL and SYSRET (SDM 3A 5.8.8); SYSRET adds 16 and 8 to the upper selector. */
 	x86_wrmsr(MSR_STAR, (uint64_t)(SEL_USER_DATA - 8) << 48 | (uint64_t)SEL_KERNEL_CODE << 32);
 	x86_wrmsr(MSR_LSTAR, x86_entry_text(c, x86_syscall_entry));
-	x86_wrmsr(MSR_SFMASK, RFLAGS_AC | RFLAGS_DF | RFLAGS_TF | RFLAGS_NT | RFLAGS_IF);
+	x86_wrmsr(MSR_SFMASK, SYSCALL_CLEARS);
 	x86_wrmsr(MSR_EFER, x86_rdmsr(MSR_EFER) | EFER_SCE | EFER_NXE);
 	x86_write_cr4(x86_read_cr4() | CR4_PGE);
 	x86_fpu_cpu_init();

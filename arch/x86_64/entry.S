@@ -282,7 +282,7 @@ END(x86_syscall)
 
 /* RSP = the entry stack: RAX, then the frame.  It moves to the thread's. */
 FUNC(x86_trap_from_user)
-	cld
+	kernel_flags
 	mov %rsp, %rax
 	mov %gs:CPU_KERNEL_SP, %rsp
 	push_frame 8
@@ -301,7 +301,6 @@ FUNC(x86_trap_from_user)
 	push %r13
 	push %r14
 	push %r15
-	close_user_window /* a user may have set AC before the trap */
 	xor %ebp, %ebp
 	mov %rsp, %rdi
 	call x86_trap
@@ -310,9 +309,8 @@ END(x86_trap_from_user)
 
 /* On the stack that was in use. */
 FUNC(x86_trap_from_kernel)
-	cld
+	kernel_flags
 	push_registers
-	close_user_window
 	mov %rsp, %rdi
 	call x86_trap
 	pop_registers
@@ -325,7 +323,7 @@ END(x86_trap_from_kernel)
  * number; but a #DB or #MC of user mode may send a signal or sleep, and goes on on the thread's.
  */
 FUNC(x86_paranoid)
-	cld
+	kernel_flags
 	mov %rsp, %rax
 	testb $3, PARANOID_CS(%rax)
 	jz 1f
@@ -354,7 +352,6 @@ FUNC(x86_paranoid)
 	push %r14
 	push %r15
 	mov %rax, %rbx
-	close_user_window
 	mov %rsp, %rdi
 	testb $3, TF_CS(%rsp)
 	jz 3f

@@ -7,6 +7,7 @@
 #include "kernel/lib/string.h"
 #include "kernel/mm/heap.h"
 #include "kernel/mm/uaccess.h"
+#include "kernel/mm/vm.h"
 #include "kernel/proc/signal.h"
 #include "kernel/proc/thread.h"
 
@@ -131,6 +132,13 @@ fpu_from_user(void *image, uaddr_t at)
 	return x86_fpu_image_ok(image, x86_fpu_size) ? 0 : -EFAULT;
 }
 
+/* Writes the frame to at, which is the user's: a page that is not there yet is no error.  0 or -EFAULT. */
+static int
+frame_to_user(uaddr_t at, const struct sigframe *frame)
+{
+	return put_user(at, frame);
+}
+
 int
 arch_signal_frame(struct trapframe *tf, const struct sigaction *act, const struct siginfo *info,
 		  uint64_t mask, bool on_altstack)
@@ -175,7 +183,7 @@ arch_signal_frame(struct trapframe *tf, const struct sigaction *act, const struc
 		},
 		.info = *info,
 	};
-	if (put_user(UADDR(sp), &frame) < 0)
+	if (frame_to_user(UADDR(sp), &frame) < 0)
 		return -EFAULT;
 	/* The handler starts with clean FPU registers. */
 	if (arch_thread_fpu_init(t) < 0)
