@@ -5,7 +5,7 @@ and `}` alone ends it. Assembly has FUNC(name) and END(name). A definition inclu
 
 A `cut` file has lines `PATH: NAME NAME ...`, where a NAME is
     kstack_alloc    a function, in .S files a FUNC
-    macro=enter     a #define; in .S files what stands between .macro enter and .endm
+    macro=enter     a #define; in .S files and asm.h what stands between .macro enter and .endm
     struct=slot     a structure, union or enumeration (struct=, union=, enum=)
     var=nmapped     a variable at file level
     @head           the comment that opens the file
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 WHOLE, HEAD = "*", "@head"
+_ASSEMBLY = (".S", "/asm.h")
 _SECTION = re.compile(r"^/\* ==== (\S+) ==== \*/\n", re.MULTILINE)
 
 
@@ -67,13 +68,13 @@ def find(text: str, item: Item) -> Span:
     """Where the item is in the file's text. CutError unless exactly one definition is there."""
     name = item.name
     if name == WHOLE:
-        return Span(0, len(text))
+        return Span(len(text) - len(text.lstrip("\n")), len(text))
     if name == HEAD:
-        match = re.match(r"/\*.*?\*/\n", text, re.DOTALL)
+        match = re.match(r"\n*(/\*.*?\*/\n)", text, re.DOTALL)
         if match is None:
             raise CutError(f"{item.path}: does not begin with a comment")
-        return Span(0, match.end())
-    if item.path.endswith(".S") and name.startswith("macro="):
+        return Span(match.start(1), match.end())
+    if item.path.endswith(_ASSEMBLY) and name.startswith("macro="):
         pattern = rf"^\.macro {re.escape(name[6:])}\b[^\n]*\n.*?^\.endm\n"
     elif item.path.endswith(".S"):
         pattern = rf"^FUNC\({re.escape(name)}\)\n.*?^END\({re.escape(name)}\)\n"
@@ -116,7 +117,7 @@ def sections(text: str, origin: str) -> dict[str, str]:
     for path, body in zip(parts[1::2], parts[2::2]):
         if path in out:
             raise CutError(f"{origin}: two sections for {path}")
-        out[path] = body.lstrip("\n")
+        out[path] = "\n" + body.lstrip("\n")      # its first comment is no file's opening one
     return out
 
 

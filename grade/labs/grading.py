@@ -13,7 +13,7 @@ import random
 import string
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
@@ -92,10 +92,11 @@ def picture(space: Space, start: int, end: int, labels: dict[tuple[int, int], st
 
 @dataclass
 class At:
-    """Where the guest stands: a checkpoint of the program, or (extra) the other address asked for."""
+    """Where the guest stands: a checkpoint of the program, or (extra) one of the other addresses asked for."""
 
     cpu: int
     extra: bool = False
+    pc: int = 0
 
 
 class Guest:
@@ -107,9 +108,9 @@ class Guest:
         self._cpu = 0
         self._console_mark = 0
 
-    def run_to(self, which: int, extra: int | None = None, hits: int = 1) -> At:
-        """Runs to the program's checkpoint `which`, or to address `extra` for the `hits`-th time. Ended if the guest
-        panics, resets, hangs, or comes to another checkpoint first."""
+    def run_to(self, which: int, extra: int | Iterable[int] | None = None, hits: int = 1) -> At:
+        """Runs to the program's checkpoint `which`, or to an address of `extra`, of all together for the `hits`-th
+        time. Ended if the guest panics, resets, hangs, or comes to another checkpoint first."""
         m = self.machine
         try:
             image = self.image
@@ -117,7 +118,8 @@ class Guest:
             raise Ended("the kernel does not come as far as choosing its addresses") from None
         here = self.program.sym("checkpoint")
         ends = {image.sym(n): n for n in ("panic", "die") if n in image}
-        points = [here, *ends, *([extra] if extra else [])]
+        others = {extra} if isinstance(extra, int) else set(extra or ())
+        points = {here, *ends, *others}
         self._console_mark = len(m.transcript)
         if self._run.enough():
             raise Enough
@@ -133,16 +135,16 @@ class Guest:
                 pc = m.gdb.pc(stop.cpu)
                 if pc in ends:
                     raise Ended(self._last_words("the kernel panicked"))
-                if pc == extra and hits > 1:
+                if pc in others and hits > 1:
                     hits -= 1
-                elif pc == extra:
-                    return At(stop.cpu, extra=True)
+                elif pc in others:
+                    return At(stop.cpu, extra=True, pc=pc)
                 elif pc == here:
                     self._cpu = stop.cpu
                     reached = m.gdb.reg(stop.cpu, CPUS[m.arch.name].argument)
                     if reached != which:
                         raise Ended(f"the program came to checkpoint {reached} and not to {which}")
-                    return At(stop.cpu)
+                    return At(stop.cpu, pc=pc)
         except DeadlineError:
             raise Ended(self._last_words("nothing happens any more: the guest hangs")) from None
         except GdbClosed:
