@@ -21,6 +21,8 @@ from grade.labs.sandbox import SEPARATE_UID, choose
 from grade.labs.spec import Lab, SpecError, lab_named
 from grade.labs.workshop import Workshop
 
+pytestmark = pytest.mark.soak     # each builds and grades
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 GUARD = "kernel/harden/stack_guard.c"
 

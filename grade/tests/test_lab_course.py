@@ -294,6 +294,7 @@ def test_a_catch_up_branch_holds_the_reference_up_to_its_lab_and_merges_with_the
     assert copy.read_bytes() == stub
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("which", ["reference", "other"])
 def test_merged_work_builds_and_is_graded_in_its_own_tree_and_in_the_instructors(
@@ -487,6 +488,7 @@ def test_a_self_learner_sees_the_solution_of_a_starter_with_its_remarks(two_labs
     assert "# Why" in text and "# Frames are a list." in text and "==== kernel/harden/usercopy.c: check_stack" in text
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(900)
 def test_submit_builds_and_packs_what_is_taken_and_says_what_is_not(student: Path, arch: str, tmp_path: Path) -> None:
     (student / "kernel/main.c").write_text((student / "kernel/main.c").read_text() + "/* lost */\n")
@@ -502,6 +504,7 @@ def test_submit_builds_and_packs_what_is_taken_and_says_what_is_not(student: Pat
     assert "undeclared" in verb(student, "submit", "second", "--arch", arch, want=1)
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(900)
 def test_why_stands_where_the_check_begins_to_look_or_where_it_fails(student: Path, arch: str) -> None:
     # The second lab says nothing of where to stand, so it is the failure.

@@ -26,6 +26,8 @@ from grade.labs.spec import lab_named
 from grade.labs.workshop import SubmissionError, Workshop
 from grade.qemu import Machine
 
+pytestmark = pytest.mark.soak     # each builds and grades
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 GUARD = "kernel/harden/stack_guard.c"
 # Where a processor's emergency stacks are made, for its first one.
