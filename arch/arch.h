@@ -304,7 +304,7 @@ bool arch_write_protect_active(void);
  * one stay so, whatever their writers are told; pin_undone (kernel/harden/pin.h) hears of it.
  */
 void arch_pin_registers(void);
-/* Writes this CPU's registers as they are, by the writers. */
+/* Makes this CPU's registers, whole, what they were then: whoever wrote one of them is about to die. */
 void arch_pin_restore(void);
 /* Tries to change each of this CPU's, by the writers: how many there are, how many stayed.  Interrupts are off. */
 void arch_pin_probe(unsigned *tried, unsigned *held);

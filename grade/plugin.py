@@ -124,17 +124,13 @@ def image(build: Build) -> Iterator[Image]:
 Boot = Callable[..., Machine]
 
 
-# QEMU 7.2 stops answering, now and then, when one of four aarch64 CPUs leaves a breakpoint under a counted clock.
-COUNTED_CPUS = {"x86_64": 8, "aarch64": 2}
-
-
 @pytest.fixture
 def boot(request: pytest.FixtureRequest, build: Build) -> Iterator[Boot]:
     """A factory: boot(run="/bin/x a b", append="harden=-smep", smp=2, mem=128, ...) starts a Machine, which
     ends with the test.
 
     `run` is given to init after " -- " on the command line; other arguments are Machine's. With icount=True,
-    `seed` defaults to one derived from --seed, so that runs repeat; if it is paused, too, there are COUNTED_CPUS at most.
+    `seed` defaults to one derived from --seed, so that runs repeat.
     """
     machines: list[Machine] = []
     request.node.stash[_MACHINES] = machines
@@ -146,8 +142,6 @@ def boot(request: pytest.FixtureRequest, build: Build) -> Iterator[Boot]:
             options.setdefault("arch", build.arch)
             if options.get("icount"):
                 options.setdefault("seed", qemu_seed(request.config.getoption("--seed")))
-                if options.get("paused"):   # for breakpoints
-                    options["smp"] = min(options["smp"], COUNTED_CPUS[build.arch])
             line = f"console={ARCHES[build.arch].console} {append}" + (f" -- {run}" if run else "")
             machine = stack.enter_context(Machine(options.pop("kernel", build.kernel),
                                                   options.pop("initrd", build.initrd), line, **options))

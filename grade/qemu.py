@@ -82,6 +82,14 @@ def sandbox_works(binary: str) -> bool:
                           stderr=subprocess.DEVNULL, timeout=60, check=False)
     return done.returncode == 0
 
+# Under sleep=off QEMU's clock leaps to its next timer as soon as no CPU can run, and that includes the moment between a
+# breakpoint and the stop that it asks for. Where the guest has armed none (an idle CPU of a tickless kernel has not),
+# the next is the end of time: the clock stands at INT64_MAX ns, every timer that is set from then on has expired when it
+# is set, and QEMU serves nothing but them. A timer of the machine's own bounds the leap: a filter on a network of nobody,
+# every 50,000 us, which is about what a PC's PIT does.
+METRONOME = ("-netdev", "hubport,id=metronome,hubid=0",
+             "-object", "filter-buffer,id=metronome-beat,netdev=metronome,interval=50000")
+
 
 class Machine:
     """A guest for the length of a `with` block. Not thread-safe, but for its own pump thread."""
@@ -205,7 +213,7 @@ class Machine:
         if self.keep:
             line += ["-action", "reboot=shutdown,shutdown=pause"]
         if self.icount:
-            line += ["-icount", "shift=0,sleep=off", "-rtc", "base=2024-01-01T00:00:00,clock=vm"]
+            line += ["-icount", "shift=0,sleep=off", "-rtc", "base=2024-01-01T00:00:00,clock=vm", *METRONOME]
         if self.seed is not None:
             line += ["-seed", str(self.seed)]
         if self.sandbox and sandbox_works(self.arch.binary):

@@ -11,8 +11,9 @@ extern char __rodata_end[], __ro_after_init_start[], __ro_after_init_end[], __vd
 extern char __vdso_end[], __data_start[], __data_end[];
 
 /*
- * pin.S: writes SCTLR_EL1, but for what is pinned (row pin): bits of `mask` stay as in `value`; WXN may go while
- * an exempt program runs.  After a write that would have changed some, and was undone, harden.c is told which.
+ * pin.S: writes SCTLR_EL1, but for what is pinned (row pin): bits of `mask` stay as in `value`, which is the
+ * whole register as start-up left it; WXN may go while an exempt program runs.  After a write that would have changed
+ * some, and was undone, harden.c is told which.
  */
 struct a64_pin {
 	uint64_t value, mask;

@@ -128,13 +128,13 @@ arch_write_protect_active(void)
 
 struct a64_pin a64_sctlr_pin ro_after_init;
 
-/* Those that harden and are as they should be.  PSTATE.PAN is no bit of a register that stays. */
+/* The register, and which bits harden and are as they should be.  PSTATE.PAN is no bit of a register that stays. */
 static struct a64_pin
 hardened_sctlr(void)
 {
 	uint64_t now = READ_SYSREG(sctlr_el1), set = now & SCTLR_WXN;
 
-	return (struct a64_pin){set, set | (~now & (SCTLR_SPAN | SCTLR_UMA))};
+	return (struct a64_pin){now, set | (~now & (SCTLR_SPAN | SCTLR_UMA))};
 }
 
 void
@@ -152,7 +152,11 @@ a64_sctlr_undone(uint64_t bits)
 void
 arch_pin_restore(void)
 {
-	a64_write_sctlr(READ_SYSREG(sctlr_el1));
+	const struct a64_pin *pin = &a64_sctlr_pin;
+
+	a64_write_sctlr(READ_SYSREG(sctlr_el1)); /* what is pinned, and the TLB with it */
+	if (pin->mask)
+		a64_write_sctlr((READ_SYSREG(sctlr_el1) & pin->mask) | (pin->value & ~pin->mask));
 }
 
 void

@@ -106,11 +106,11 @@ arch_write_protect_active(void)
 
 struct x86_pin x86_cr0_pin ro_after_init, x86_cr4_pin ro_after_init;
 
-/* Those of `set` and `clear` that are set, or clear, in the register. */
+/* The register, and those of `set` and `clear` that are set, or clear, in it. */
 static struct x86_pin
 hardened(uint64_t now, uint64_t set, uint64_t clear)
 {
-	return (struct x86_pin){now & set, (now & set) | (~now & clear)};
+	return (struct x86_pin){now, (now & set) | (~now & clear)};
 }
 
 static struct x86_pin
@@ -149,8 +149,15 @@ x86_cr4_undone(uint64_t bits)
 void
 arch_pin_restore(void)
 {
-	x86_write_cr0(x86_read_cr0());
-	x86_write_cr4(x86_read_cr4());
+	uint64_t cr3 = x86_read_cr3();
+
+	if (!x86_cr4_pin.mask)
+		return;
+	if (x86_cr4_pin.value & ~x86_read_cr4() & CR4_PCIDE)
+		x86_write_cr3(cr3 & CR3_ROOT); /* the CPU takes it only then (SDM 3A 4.10.1) */
+	x86_write_cr0(x86_cr0_pin.value);
+	x86_write_cr4(x86_cr4_pin.value);
+	x86_write_cr3(cr3);
 }
 
 void

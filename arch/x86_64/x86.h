@@ -126,8 +126,8 @@ x86_write_cr3(uint64_t v)
 }
 
 /*
- * pin.S: writes a register, but for what is pinned (row pin): bits of `mask` stay as in `value`.  After a write
- * that would have changed some, and was undone, harden.c is told which.
+ * pin.S: writes a register, but for what is pinned (row pin): bits of `mask` stay as in `value`, which is the whole
+ * register as start-up left it.  After a write that would have changed some, and was undone, harden.c is told which.
  */
 struct x86_pin {
 	uint64_t value, mask;

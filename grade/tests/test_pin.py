@@ -88,7 +88,8 @@ def look(boot: Boot, image: Image, registers: list[Register], seed: int, smp: in
     # Two CPUs that arrive together count as one.
     events = [Event("an attack's end", image.sym("oops"), ROUNDS),
               Event("an attack's call", image.sym("vuln_ioctl"), ROUNDS),
-              Event("a system call", image.sym("syscall_dispatch"), 50 * smp)]
+              Event("a system call", image.sym("syscall_dispatch"), 50 * smp),
+              Event("a switch", image.sym("schedule"), 10 * smp)]
     return [f"{moment}: {w}" for moment, _ in visit(m, draw(seed, f"pin-{smp}", events, MOMENTS), 240)
             for w in wrong_bits(m, image, registers)]
 
@@ -221,13 +222,15 @@ def test_a_bit_is_back_if_the_check_was_never_reached(boot: Boot, image: Image, 
     image = image.at(m)
     for cpu, register in [(c, r) for c in (0, 1) for r in registers]:
         stand_in_the_kernel(m, image, cpu)
-        jump(m, image, cpu, register, m.gdb.reg(cpu, register.name) ^ register.bits[-1], stack=False)
+        before = m.gdb.reg(cpu, register.name)
+        jump(m, image, cpu, register, before ^ register.bits[-1] ^ register.free, stack=False)
         m.gdb.step(cpu)
         assert not register.right(m.gdb.reg(cpu, register.name)), "the write had no effect, and proves nothing"
         m.gdb.set_reg(cpu, PC[m.arch.name], NO_STACK)
         m.run_until(image.sym("process_exit"), timeout=30)
         wrong = wrong_bits(m, image, registers)
         assert not wrong, f"after a death on CPU {cpu}: {wrong}"
+        assert m.gdb.reg(cpu, register.name) == before, "bits that are not pinned, but must not stay lost"
         m.cont()
         m.wait_for(PROMPT, 30)
 

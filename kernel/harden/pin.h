@@ -9,6 +9,7 @@ void pin_init(void);
 void pin_undone(const char *reg, uint64_t bits);
 /*
  * A thread is about to die on this CPU, perhaps between a write and its check: an interrupt without a stack comes
- * back no more.  Interrupts are off.
+ * back no more.  Bits that are not pinned come back, too: without CR4.OSXSAVE, for one, no thread can be switched to.
+ * Interrupts are off.
  */
 void pin_restore(void);
