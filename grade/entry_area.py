@@ -8,7 +8,7 @@ from __future__ import annotations
 from grade.spaces import Kernel
 from grade.walk import Mapping, Space
 
-BASE, STRIDE = 0xFFFF_FE00_0000_0000, 0x1_0000      # arch/x86_64/x86.h
+BASE, STRIDE = 0xFFFF_FE00_0000_0000, 0x1_0000      # arch/x86_64/cpu.h
 PAGE = 4096
 CPUS_MAX = 8
 KERNEL_HALF = 1 << 63

@@ -12,14 +12,13 @@
  * arch_pt.asid is the generation (from bit 16 on) and the number.  The same word for each CPU says what
  * it runs under; 0 says that a generation began since it was written.
  */
-#include "asid.h"
 
 #include "kernel/harden/harden.h"
 #include "kernel/lib/spinlock.h"
 #include "kernel/mm/page.h"
 #include "kernel/mm/vm.h"
 #include "kernel/proc/thread.h"
-#include "a64.h"
+#include "cpu.h"
 
 #define GENERATION BIT(16)
 #define NUMBER(a)  ((a) & (GENERATION - 1))

@@ -6,7 +6,7 @@
 #include "kernel/lib/print.h"
 #include "kernel/lib/string.h"
 #include "kernel/mm/page.h"
-#include "a64.h"
+#include "cpu.h"
 
 struct boot_info boot_info ro_after_init;
 struct cpu cpus[MAX_CPUS];

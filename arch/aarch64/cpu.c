@@ -5,7 +5,7 @@
 #include "kernel/lib/string.h"
 #include "kernel/mm/vm.h"
 #include "kernel/proc/thread.h"
-#include "a64.h"
+#include "cpu.h"
 
 struct thread *a64_switch_stack(struct thread *prev, struct thread *next);
 noreturn void a64_enter_user(struct trapframe *tf);

@@ -1,6 +1,6 @@
 /* What /proc/cpuinfo says of a processor, as Linux words it. */
 #include "kernel/fs/seqfile.h"
-#include "a64.h"
+#include "cpu.h"
 
 /* By bit of AT_HWCAP. */
 static const char *const names[32] = {

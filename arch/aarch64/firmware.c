@@ -5,7 +5,7 @@
  */
 #include "kernel/lib/print.h"
 #include "kernel/lib/string.h"
-#include "a64.h"
+#include "cpu.h"
 
 struct firmware_info firmware_info ro_after_init;
 

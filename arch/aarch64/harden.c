@@ -5,7 +5,7 @@
 #include "kernel/harden/harden.h"
 #include "kernel/harden/pin.h"
 #include "kernel/lib/print.h"
-#include "a64.h"
+#include "cpu.h"
 
 uint8_t a64_pan ro_after_init;
 

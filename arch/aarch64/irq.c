@@ -4,7 +4,7 @@
  */
 #include "kernel/lib/print.h"
 #include "kernel/mm/page.h"
-#include "a64.h"
+#include "cpu.h"
 
 #define GICD_CTLR	0x0000
 #define GICD_TYPER	0x0004

@@ -3,7 +3,7 @@
  * to and from them; here they are read back.
  */
 #include "kernel/mm/page.h"
-#include "a64.h"
+#include "cpu.h"
 
 #define LEVEL_SHIFT(level) (PAGE_SHIFT + 9 * ((level)-1)) /* level 1 holds pages */
 #define ENTRIES		   512u

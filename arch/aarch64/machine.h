@@ -428,11 +428,6 @@ struct arch_epoll_event {
 	uint64_t data;
 };
 
-/* ---- Bulk memory: memory.S -------------------------------------------------------------------- */
-
-void arch_memcpy(void *dst, const void *src, size_t n);
-void arch_memset(void *dst, uint8_t c, size_t n);
-
 /* What the manuals call the guards of arch.h's hardening section. */
 #define ARCH_NAME_EXEC_GUARD	"PXN"
 #define ARCH_NAME_ACCESS_GUARD	"PSTATE.PAN"

@@ -22,8 +22,7 @@
 #include "kernel/mm/vm.h"
 #include "kernel/proc/call.h"
 #include "kernel/proc/sched.h"
-#include "asid.h"
-#include "a64.h"
+#include "cpu.h"
 
 struct arch_pt kernel_pt;
 uint64_t a64_user_pxn ro_after_init = PTE_PXN;

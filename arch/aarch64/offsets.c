@@ -1,5 +1,5 @@
 /* Offsets of structure members that assembly uses: becomes build/aarch64/offsets.h. */
-#include "a64.h"
+#include "cpu.h"
 #include "kernel/proc/thread.h"
 
 #define OFFSET(name, value) __asm__ volatile("\n->" #name " %0" : : "i"(value))

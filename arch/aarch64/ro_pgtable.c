@@ -13,7 +13,7 @@
 #include "kernel/lib/print.h"
 #include "kernel/lib/string.h"
 #include "kernel/mm/page.h"
-#include "a64.h"
+#include "cpu.h"
 
 uint64_t a64_window_offset ro_after_init; /* from where tables are read to where they are written */
 static paddr_t window_root ro_after_init;

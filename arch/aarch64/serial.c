@@ -1,6 +1,6 @@
 /* The console: a PL011 UART (Arm DDI 0183). */
 #include "kernel/mm/page.h"
-#include "a64.h"
+#include "cpu.h"
 
 #define UART_DR	  0x00
 #define UART_FR	  0x18

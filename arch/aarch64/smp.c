@@ -5,7 +5,7 @@
 #include "kernel/mm/page.h"
 #include "kernel/proc/sched.h"
 #include "kernel/proc/time.h"
-#include "a64.h"
+#include "cpu.h"
 
 #define PSCI_CPU_ON 0xc4000003
 

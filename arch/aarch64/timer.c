@@ -4,7 +4,7 @@
  */
 #include "kernel/mm/page.h"
 #include "kernel/proc/time.h"
-#include "a64.h"
+#include "cpu.h"
 
 #define CTL_ENABLE 1
 

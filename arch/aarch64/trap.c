@@ -13,7 +13,7 @@
 #include "kernel/proc/call.h"
 #include "kernel/proc/process.h"
 #include "kernel/proc/sched.h"
-#include "a64.h"
+#include "cpu.h"
 
 /* Fault status codes (ARM D17.2.37, ISS of aborts): the low two bits are the level. */
 #define FSC_CLASS	0x3c

@@ -7,7 +7,7 @@
  */
 #include "kernel/harden/harden.h"
 #include "kernel/mm/page.h"
-#include "x86.h"
+#include "cpu.h"
 
 #define PCID_USER (PCID_KERNEL | BIT(PCID_USER_BIT))
 

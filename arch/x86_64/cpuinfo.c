@@ -1,7 +1,7 @@
 /* What /proc/cpuinfo says of a processor (SDM 2A CPUID). */
 #include "kernel/fs/seqfile.h"
 #include "kernel/lib/string.h"
-#include "x86.h"
+#include "cpu.h"
 
 struct flag {
 	const char *name;

@@ -5,7 +5,7 @@
 #include "kernel/harden/pin.h"
 #include "kernel/lib/print.h"
 #include "kernel/lib/string.h"
-#include "x86.h"
+#include "cpu.h"
 
 uint8_t x86_smap ro_after_init;
 

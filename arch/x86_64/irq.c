@@ -1,7 +1,7 @@
 /* Interrupt controllers: the local APIC (SDM 3A 10) and the I/O APIC (Intel 82093AA). */
 #include "kernel/lib/print.h"
 #include "kernel/mm/page.h"
-#include "x86.h"
+#include "cpu.h"
 
 #define LAPIC_ID	0x020
 #define LAPIC_TPR	0x080

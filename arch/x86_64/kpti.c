@@ -6,7 +6,7 @@
  */
 #include "kernel/harden/harden.h"
 #include "kernel/mm/page.h"
-#include "x86.h"
+#include "cpu.h"
 
 struct entry_data x86_entry_data[MAX_CPUS];
 

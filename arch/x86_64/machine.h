@@ -509,34 +509,6 @@ struct arch_epoll_event {
 	uint64_t data;
 } packed;
 
-/* ---- Bulk memory ------------------------------------------------------------------------------ */
-
-static always_inline void
-arch_memcpy(void *dst, const void *src, size_t n)
-{
-	size_t words = n / 8, tail = n % 8;
-
-	__asm__ volatile("rep movsq\n\t"
-			 "mov %3, %2\n\t"
-			 "rep movsb"
-			 : "+D"(dst), "+S"(src), "+c"(words)
-			 : "r"(tail)
-			 : "memory");
-}
-
-static always_inline void
-arch_memset(void *dst, uint8_t c, size_t n)
-{
-	size_t words = n / 8, tail = n % 8;
-
-	__asm__ volatile("rep stosq\n\t"
-			 "mov %3, %1\n\t"
-			 "rep stosb"
-			 : "+D"(dst), "+c"(words)
-			 : "a"(c * 0x0101010101010101ul), "r"(tail)
-			 : "memory");
-}
-
 /* What the manuals call the guards of arch.h's hardening section. */
 #define ARCH_NAME_EXEC_GUARD	"CR4.SMEP"
 #define ARCH_NAME_ACCESS_GUARD	"CR4.SMAP"

@@ -14,7 +14,7 @@
 #include "kernel/mm/page.h"
 #include "kernel/proc/call.h"
 #include "kernel/proc/thread.h"
-#include "x86.h"
+#include "cpu.h"
 
 struct arch_pt kernel_pt;
 uint64_t x86_user_nx ro_after_init = PTE_NX;

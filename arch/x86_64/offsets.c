@@ -1,6 +1,6 @@
 /* Offsets of structure members that assembly uses: becomes build/x86_64/offsets.h. */
 #include "kernel/proc/thread.h"
-#include "x86.h"
+#include "cpu.h"
 
 #define OFFSET(name, value) __asm__ volatile("\n->" #name " %0" : : "i"(value))
 

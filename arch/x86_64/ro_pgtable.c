@@ -14,7 +14,7 @@
 #include "kernel/lib/print.h"
 #include "kernel/lib/string.h"
 #include "kernel/mm/page.h"
-#include "x86.h"
+#include "cpu.h"
 
 uint64_t x86_window_offset ro_after_init; /* from where tables are read to where they are written */
 static uint64_t window_root ro_after_init;

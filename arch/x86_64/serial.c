@@ -1,5 +1,5 @@
 /* The console: a 16550 UART at COM1 (National PC16550D). */
-#include "x86.h"
+#include "cpu.h"
 
 #define COM1	 0x3f8
 #define REG_DATA 0

@@ -5,7 +5,7 @@
 #include "kernel/lib/string.h"
 #include "kernel/mm/page.h"
 #include "kernel/proc/sched.h"
-#include "x86.h"
+#include "cpu.h"
 
 struct trampoline_params {
 	uint64_t root, stack, entry, cpu;

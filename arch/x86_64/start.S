@@ -1,5 +1,5 @@
 /*
- * Start-up of the boot processor.  PVH (Xen's x86/HVM direct boot ABI) enters boot_entry in 32-bit
+ * Start-up.  For the boot processor, PVH (Xen's x86/HVM direct boot ABI) enters boot_entry in 32-bit
  * protected mode without paging, EBX = physical address of hvm_start_info; GRUB (Multiboot2) enters
  * multiboot_entry likewise, with its own information and a magic number in EAX.  C begins at physical
  * addresses, which is where the image lies, and moves itself to those of kernel/mm/layout.h.  The first
@@ -8,9 +8,15 @@
  */
 #include "asm.h"
 #include "offsets.h"
+#include "sysreg.h"
 
-#define LOAD_BASE     0x200000 /* kernel.lds: where .text.boot is loaded */
-#define MSR_GS_BASE   0xc0000101
+#define LOAD_BASE 0x200000 /* kernel.lds: where .text.boot is loaded */
+
+#define TRAMPOLINE_CODE 0x8000
+#define PARAM_ROOT	0x9000 /* struct trampoline_params, smp.c */
+#define PARAM_STACK	0x9008
+#define PARAM_ENTRY	0x9010
+#define PARAM_CPU	0x9018
 
 #define MULTIBOOT_HEADER_MAGIC 0xe85250d6
 
@@ -85,14 +91,14 @@ multiboot_entry:
 	movl $0, (8 * BOOT_PD_LOW * 512 + 12)(%edi)
 
 	/* Long mode (SDM 3A 9.8.5), with NX before any table is used. */
-	mov $0x20, %eax /* CR4.PAE */
+	mov $CR4_PAE, %eax
 	mov %eax, %cr4
 	mov %edi, %cr3
-	mov $0xc0000080, %ecx /* EFER */
+	mov $MSR_EFER, %ecx
 	rdmsr
-	or $0x900, %eax /* LME, NXE */
+	or $(EFER_LME + EFER_NXE), %eax
 	wrmsr
-	mov $0x80010021, %eax /* CR0: PG, WP, NE, PE */
+	mov $(CR0_PG + CR0_WP + CR0_NE + CR0_PE), %eax
 	mov %eax, %cr0
 
 	lgdt (boot_gdt_ptr - boot_entry)(%ebp)
@@ -171,3 +177,58 @@ boot_tables:
 boot_stack:
 	.skip 16384
 boot_stack_top:
+
+/* ---- The other processors ---------------------------------------------------------------------------- */
+
+/*
+ * SIPI enters x86_trampoline's copy at TRAMPOLINE_CODE in real mode; it goes straight to long mode
+ * (SDM 3A 9.8.5) on the bring-up tables, which map this page R-X and the page of parameters RW- at their
+ * physical addresses.  NX is on before paging is.
+ */
+	.section .rodata.trampoline, "a"
+	.globl x86_trampoline, x86_trampoline_end
+	.hidden x86_trampoline, x86_trampoline_end
+	.code16
+	.balign 16
+x86_trampoline:
+	cli
+	cld
+	xor %ax, %ax
+	mov %ax, %ds
+	mov $CR4_PAE, %eax
+	mov %eax, %cr4
+	mov PARAM_ROOT, %eax
+	mov %eax, %cr3
+	mov $MSR_EFER, %ecx
+	rdmsr
+	or $(EFER_LME + EFER_NXE), %eax
+	wrmsr
+	lgdtl (trampoline_gdt_ptr - x86_trampoline + TRAMPOLINE_CODE)
+	mov $(CR0_PG + CR0_WP + CR0_NE + CR0_PE), %eax
+	mov %eax, %cr0
+	ljmpl $0x08, $(trampoline_long - x86_trampoline + TRAMPOLINE_CODE)
+
+	.code64
+trampoline_long:
+	xor %eax, %eax
+	mov %eax, %ds
+	mov %eax, %es
+	mov %eax, %ss
+	mov %eax, %fs
+	mov %eax, %gs
+	mov PARAM_STACK, %rsp
+	mov PARAM_CPU, %rdi
+	xor %ebp, %ebp
+	mov PARAM_ENTRY, %rax
+	call *%rax /* no thunk here, nor anyone yet to train a predictor */
+	ud2
+
+	.balign 8
+trampoline_gdt:
+	.quad 0
+	.quad 0x00af9b000000ffff /* 64-bit code, ring 0; accessed: the CPU must not write here */
+trampoline_gdt_ptr:
+	.word 15
+	.long trampoline_gdt - x86_trampoline + TRAMPOLINE_CODE
+x86_trampoline_end:
+	.section .note.GNU-stack, "", @progbits

@@ -4,7 +4,7 @@
  */
 #include "kernel/lib/print.h"
 #include "kernel/proc/time.h"
-#include "x86.h"
+#include "cpu.h"
 
 #define PIT_HZ	       1193182ul
 #define PIT_COMMAND    0x43

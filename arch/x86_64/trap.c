@@ -13,7 +13,7 @@
 #include "kernel/proc/call.h"
 #include "kernel/proc/process.h"
 #include "kernel/proc/sched.h"
-#include "x86.h"
+#include "cpu.h"
 
 struct gate { /* SDM 3A 6.14.1 */
 	uint16_t offset_low, selector;

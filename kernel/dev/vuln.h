@@ -72,7 +72,7 @@ struct vuln_string {
 
 #define VULN_STRING_SIZE 64 /* what the function has room for */
 
-#define VULN_KNOCKS 8 /* in a row open the door */
+#define VULN_KNOCKS 8 /* in a row open the door; each says by how much the next one's key is higher than the first's */
 
 /* vuln_stack.c */
 #define VULN_STRING VULN_IOC(80, struct vuln_string)

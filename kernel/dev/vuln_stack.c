@@ -64,12 +64,13 @@ string(uaddr_t arg)
 /* Read from outside: the key, once the door was opened. */
 static volatile uint64_t vuln_door;
 static unsigned knocks; /* right ones in a row */
+static uint64_t turn;	/* knocks ever: each wants a key of its own, so that what older notes left is of no use */
 
 /*
  * CWE-457: VULN_LEAVE has a value of the caller's kept here for as long as the call lasts; VULN_KNOCK, which has
  * none, forgets to look whether it has a key at all.
  */
-static noinline bool
+static noinline uint64_t
 door(bool note, uint64_t value)
 {
 	struct {
@@ -81,7 +82,7 @@ door(bool note, uint64_t value)
 	if (note)
 		frame.word = value;
 	__asm__ volatile("" : "+m"(frame));
-	return !note && frame.word == DOOR_KEY;
+	return frame.word;
 }
 
 static long
@@ -91,10 +92,15 @@ note_or_knock(uaddr_t arg, bool note)
 
 	if (get_user(&w, arg))
 		return -EFAULT;
-	knocks = door(note, w.value) ? knocks + 1 : note ? knocks : 0;
+	if (note) {
+		door(true, w.value);
+		return 0;
+	}
+	knocks = door(false, 0) == DOOR_KEY + turn ? knocks + 1 : 0;
 	if (knocks == VULN_KNOCKS)
 		vuln_door = DOOR_KEY;
-	return knocks;
+	w.value = ++turn;
+	return put_user(arg, &w) ? -EFAULT : (long)knocks;
 }
 
 long

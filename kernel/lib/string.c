@@ -1,23 +1,7 @@
 /* Memory and strings. */
 #include "kernel/lib/string.h"
 
-#include "arch/arch.h"
 #include "kernel/errno.h"
-
-
-void *
-memcpy(void *restrict dst, const void *restrict src, size_t n)
-{
-	arch_memcpy(dst, src, n);
-	return dst;
-}
-
-void *
-memset(void *dst, int c, size_t n)
-{
-	arch_memset(dst, (uint8_t)c, n);
-	return dst;
-}
 
 void *
 memmove(void *dst, const void *src, size_t n)

@@ -7,29 +7,36 @@
 #include <stdlib.h>
 
 /*
- * A door that opens after VULN_KNOCKS right knocks in a row.  With 32 places to begin at, it opens once in
- * 32^8, which is 10^12, tries; without, a try fails only where an interrupt came between.
+ * A door that opens after VULN_KNOCKS right knocks in a row, each with another key: what older notes left fits no
+ * more.  With 32 places to begin at, it opens once in 32^8, which is 10^12, tries; without, a try fails only where
+ * an interrupt came between.
  */
 #define TRIES 16
+
+static uint64_t turn; /* how much the next key is above the first */
 
 static int
 knock(void)
 {
-	struct vuln_word note = { 0, MAGIC }, none = { 0, 0 };
+	struct vuln_word note = { 0, MAGIC + turn }, none = { 0, 0 };
+	int right;
 
 	vuln(VULN_LEAVE, &note);
-	return vuln(VULN_KNOCK, &none);
+	right = vuln(VULN_KNOCK, &none);
+	turn = none.value;
+	return right;
 }
 
 static void
 run(void)
 {
-	struct vuln_word other = { 0, 1 };
+	struct vuln_word other = { 0, 1 }, none = { 0, 0 };
 
 	step("legal: a note is left; a knock without a key is counted as none");
 	vuln(VULN_LEAVE, &other);
-	if (vuln(VULN_KNOCK, &other) != 0)
+	if (vuln(VULN_KNOCK, &none) != 0)
 		give_up("the door counts any knock");
+	turn = none.value;
 
 	step("illegal: the note is the key, and the next call finds it on its stack");
 	for (int i = 0; i < TRIES; i++) {

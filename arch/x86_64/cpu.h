@@ -1,50 +1,9 @@
-/* x86_64's private vocabulary: control registers, MSRs, ports, and who provides what in this folder. */
+/* x86_64's private vocabulary: instructions, and what the files of this folder provide to each other. */
 #pragma once
 
 #include "arch/arch.h"
 #include "kernel/types.h"
-
-/* Control registers (SDM 3A 2.5) */
-#define CR0_PE BIT(0)
-#define CR0_MP BIT(1)
-#define CR0_EM BIT(2)
-#define CR0_TS BIT(3)
-#define CR0_NE BIT(5)
-#define CR0_WP BIT(16)
-#define CR0_PG BIT(31)
-
-#define CR4_PAE	       BIT(5)
-#define CR4_PGE	       BIT(7)
-#define CR4_OSFXSR     BIT(9)
-#define CR4_OSXMMEXCPT BIT(10)
-#define CR4_UMIP       BIT(11)
-#define CR4_FSGSBASE   BIT(16)
-#define CR4_PCIDE      BIT(17)
-#define CR4_OSXSAVE    BIT(18)
-#define CR4_SMEP       BIT(20)
-#define CR4_SMAP       BIT(21)
-
-/* Model-specific registers (SDM 4) */
-#define MSR_APIC_BASE	   0x1b
-#define MSR_SPEC_CTRL	   0x48 /* SDM 4 2.1, table 2-2 */
-#define SPEC_CTRL_IBRS	   BIT(0)
-#define SPEC_CTRL_STIBP	   BIT(1)
-#define MSR_PRED_CMD	   0x49
-#define PRED_CMD_IBPB	   BIT(0)
-#define MSR_ARCH_CAPABILITIES 0x10a
-#define ARCH_CAP_IBRS_ALL  BIT(1)
-#define MSR_EFER	   0xc0000080
-#define MSR_STAR	   0xc0000081
-#define MSR_LSTAR	   0xc0000082
-#define MSR_CSTAR	   0xc0000083
-#define MSR_SFMASK	   0xc0000084
-#define MSR_FS_BASE	   0xc0000100
-#define MSR_GS_BASE	   0xc0000101
-#define MSR_KERNEL_GS_BASE 0xc0000102
-
-#define EFER_SCE BIT(0)
-#define EFER_LME BIT(8)
-#define EFER_NXE BIT(11)
+#include "sysreg.h"
 
 /* Exceptions (SDM 3A 6.3.1) */
 #define VEC_DE	  0
@@ -196,7 +155,7 @@ noreturn void x86_boot(uint64_t start_info);
 /* Takes down usable memory; ranges of less than a frame, or beyond what there is room for, are left out. */
 void x86_add_ram(uint64_t base, uint64_t size);
 extern uint32_t boot_magic;
-/* multiboot.c: info is the physical address of a Multiboot2 loader's information. */
+/* firmware.c: info is the physical address of a Multiboot2 loader's information. */
 void multiboot_cmdline(uint64_t info, char *out, size_t size);
 void multiboot_take_down(uint64_t info);
 /* The physical address of its copy of the RSDP; 0: it has none. */

@@ -80,6 +80,17 @@ a64_user_mode_root(void)
 	return PADDR(kernel_pt.root.v | TTBR1_USER_ROOT);
 }
 
+/* asid.c: address-space identifiers, which tell to whom the TLB's entries belong. */
+/* Finds out how many there are.  Before the first is handed out. */
+void asid_init(void);
+/*
+ * Gives pt a valid identifier, its own for as long as the generation lasts, and notes that this CPU
+ * runs under it.  Its even number, for TTBR1; the one above is for user mode.  Interrupts are off.
+ */
+uint64_t asid_activate(struct arch_pt *pt);
+/* The even number of pt's identifier; 0 if it never had one. */
+uint64_t asid_number(const struct arch_pt *pt);
+
 /*
  * ro_pgtable.c: windows, in which this CPU writes page tables.  Tables are read where the direct map has
  * them; table_writable says where to write what lies there, in a window, or before there are any.
