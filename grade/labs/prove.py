@@ -209,7 +209,8 @@ def attack(workshop: Workshop, files: Files, label: str) -> bool:
     line = f"console={ARCHES[workshop.arch].console} {off} panic=0 -- /bin/attack {workshop.lab.attack}"
     try:
         with Machine(built.kernel, built.initrd, line, arch=workshop.arch, smp=2, mem=128, paused=True, keep=True,
-                     wrapper=workshop.sandbox.machine_wrapper(workshop.scratch)) as m:
+                     wrapper=workshop.sandbox.machine_wrapper(workshop.scratch),
+                     owner=workshop.sandbox.machine_uid) as m:
             over = program.sym("attack_over")
             m.gdb.set_break(over)
             while True:
