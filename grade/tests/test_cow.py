@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from grade.attacks import current_name, harden_off
+from grade.cpus import CPUS
 from grade.frames import at_rest, wrong_references, wrongly_writable
 from grade.image import Image
-from grade.moments import Event, draw, qemu_seed, visit
+from grade.moments import Event, Moment, draw, qemu_seed, visit
 from grade.plugin import Boot, Build
 from grade.qemu import Machine
 from grade.spaces import Kernel
@@ -48,6 +49,22 @@ def quiet_moments(boot: Boot, image: Image, cow: Image, seed: int, smp: int) -> 
             seen += 1
             yield str(moment), kernel
     assert seen >= MOMENTS // 4, f"the machine was at rest at {seen} of {MOMENTS} moments"
+
+
+def test_an_address_space_that_changes_is_locked_a_forks_half_made_one_too(boot: Boot, image: Image, cow: Image,
+                                                                           seed: int) -> None:
+    """A file that shrinks loses its pages in all of them (kernel/mm/space.c): what it finds there must be whole."""
+    m = boot(run="/bin/test-cow 8", paused=True, icount=True, seed=seed & 0xFFFFFFFF, keep=True)
+    image = image.at(m)
+    m.run_until(cow.sym("main"), timeout=60)
+    rooms = [Moment(Event("room for areas", image.sym("vm_reserve")), n) for n in range(1, 21)]
+    kernel, owner = Kernel(m, image), image.offsetof("struct vm", "lock") + image.offsetof("struct mutex", "owner")
+    anothers = 0
+    for moment, stop in visit(m, rooms, 60):
+        space, thread = m.gdb.reg(stop.cpu, CPUS[m.arch.name].argument), kernel.current(stop.cpu)
+        assert kernel.u64(space + owner) == thread, f"{moment}: {space:#x} is not locked"
+        anothers += space != kernel.member(thread, "struct thread", "vm")
+    assert anothers, "no fork came by"
 
 
 @pytest.mark.parametrize("smp", [1, 2])

@@ -291,6 +291,7 @@ vm_fork(struct vm *parent, struct vm **out)
 	c.eager = page_to_copy(parent);
 	c.n = 0;
 	mutex_lock(&parent->lock);
+	mutex_lock(&child->lock); /* vm_next may have shown it to others already */
 	child->brk_start = parent->brk_start;
 	child->brk = parent->brk;
 	child->mmap_top = parent->mmap_top;
@@ -319,6 +320,7 @@ vm_fork(struct vm *parent, struct vm **out)
 	 */
 	if (c.protected)
 		arch_tlb_flush(&parent->pt, 0, USER_END);
+	mutex_unlock(&child->lock);
 	mutex_unlock(&parent->lock);
 	if (err) {
 		vm_put(child);

@@ -387,6 +387,43 @@ dontfork_and_wipeonfork(void)
 	check_eq(m[0], 'x');
 }
 
+/*
+ * ftruncate takes a file's pages out of every address space, of one that fork has half made, too: it must find whole
+ * areas there, and no page may get into the child behind its back.
+ */
+static void
+a_file_may_shrink_while_its_users_fork(void)
+{
+	enum { AREAS = 200, FORKS = 150 };
+	int fd = ok(open("shrinks", O_RDWR | O_CREAT | O_TRUNC, 0600)), status;
+	char *areas[AREAS];
+
+	ok(ftruncate(fd, AREAS * PAGE));
+	for (int i = 0; i < AREAS; i++) {	/* Backwards, so that no two of them are one area. */
+		areas[i] = ok(mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, i * PAGE));
+		*areas[i] = 'p';
+	}
+	pid_t shrinker = t_fork();
+	if (shrinker == 0) {
+		for (int i = 0; i < AREAS; i++)
+			ok(munmap(areas[i], PAGE));
+		for (;;) {
+			ok(ftruncate(fd, 0));
+			ok(ftruncate(fd, AREAS * PAGE));
+		}
+	}
+	for (int i = 0; i < FORKS; i++) {
+		pid_t p = t_fork();
+		if (p == 0)
+			_exit(0);
+		exits(p, 0);
+	}
+	check_eq(waitpid(shrinker, &status, WNOHANG), 0);
+	kill(shrinker, SIGKILL);
+	dies(shrinker, SIGKILL);
+	close(fd);
+}
+
 static const struct test tests[] = {
 	TEST(child_writes_stay_with_the_child),
 	TEST(parent_writes_stay_with_the_parent),
@@ -403,6 +440,7 @@ static const struct test tests[] = {
 	TEST(a_page_that_was_read_and_made_writable_is_not_the_files),
 	TEST(fork_many_times_in_a_row),
 	TEST(dontfork_and_wipeonfork),
+	TEST(a_file_may_shrink_while_its_users_fork),
 	{ NULL, NULL },
 };
 
