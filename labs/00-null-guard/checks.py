@@ -1,4 +1,4 @@
-"""The checks of null-guard: what areas and tables have below 64 KiB after each way there was tried.
+"""The checks of null-guard: what areas and tables have below the limit, 64 KiB, after each way there was tried.
 
 One boot. A program of ours (programs/lab-null-guard.c) tries every way as an ordinary user and as root, each in a
 process of its own, and stands still before that process ends. Which low page it tries, on which CPU and as which
@@ -16,6 +16,7 @@ from grade.labs.grading import Guest, Run
 from grade.spaces import Kernel
 
 PAGE, FLOOR = 0x1000, 0x10000
+OTHER_FLOORS = {"limit-128": 0x20000, "limit-192": 0x30000, "limit-384": 0x60000}     # under these twists
 AT_GATES, AT_MMAP, AT_HINT, AT_MREMAP, AT_GROW, AT_EXEC, AT_END = range(1, 8)
 AS_ROOT = 10                    # root's checkpoints are as many higher
 R_SHELL, R_FORK, R_MAPS, R_MAPS_ROOT = range(4)
@@ -28,30 +29,41 @@ def scenarios() -> list:
     return [every_way]
 
 
+def floor_of(run: Run) -> int:
+    """The lowest address that may be mapped."""
+    return next((floor for twist, floor in OTHER_FLOORS.items() if run.twist(twist) is not None), FLOOR)
+
+
 def drawn(run: Run) -> tuple[int, int, int]:
-    """A CPU, a page below 64 KiB that is neither the first nor the last, a user."""
+    """A CPU, a page below the limit that is neither the first nor the last, a user."""
     r = run.rng("ways")
-    return r.randrange(2), r.randrange(1, 15), r.randrange(100, 60000)
+    return r.randrange(2), r.randrange(1, floor_of(run) // PAGE - 1), r.randrange(100, 60000)
+
+
+def arguments(run: Run) -> str:
+    """The program's."""
+    cpu, page, user = drawn(run)
+    return f"{cpu} {page} {user} {floor_of(run) // PAGE}"
 
 
 # ---- what lies below the limit --------------------------------------------------------------------------------
 
 
-def low_areas(k: Kernel) -> list[str]:
-    """Areas that begin below 64 KiB, of every address space, in words."""
+def low_areas(k: Kernel, floor: int) -> list[str]:
+    """Areas that begin below the limit, of every address space, in words."""
     out = []
     for vm in k.list_of(k.image.sym("vm_all"), "struct vm", "all"):
         table = k.member(vm, "struct vm", "areas")
         for i in range(k.member(vm, "struct vm", "count")):
             start, end = (k.member(k.u64(table + 8 * i), "struct vma", edge) for edge in ("start", "end"))
-            if start < FLOOR:
+            if start < floor:
                 out.append(f"an area {start:#x}-{end:#x}")
     return out
 
 
-def low_pages(k: Kernel) -> list[str]:
-    """What the tables of any process or CPU map below 64 KiB, in words."""
-    return [f"{m} in {space.name}" for space in k.spaces() for m in space.between(0, FLOOR)]
+def low_pages(k: Kernel, floor: int) -> list[str]:
+    """What the tables of any process or CPU map below the limit, in words."""
+    return [f"{m} in {space.name}" for space in k.spaces() for m in space.between(0, floor)]
 
 
 # ---- the ways -------------------------------------------------------------------------------------------------
@@ -62,38 +74,41 @@ def name_of(error: int) -> str:
     return errno.errorcode.get(error, str(error)) if error else "success"
 
 
-def refused(what: list[str]) -> Callable[[Guest], list[str]]:
+Judge = Callable[[Guest, int], list[str]]
+
+
+def refused(what: list[str]) -> Judge:
     """Each of these calls must end with EPERM."""
-    def judge(guest: Guest) -> list[str]:
+    def judge(guest: Guest, _floor: int) -> list[str]:
         return [f"{call}: {name_of(guest.result(i))}" for i, call in enumerate(what)
                 if guest.result(i) != errno.EPERM]
     return judge
 
 
-def moved(what: list[str]) -> Callable[[Guest], list[str]]:
+def moved(what: list[str]) -> Judge:
     """Each of these calls must succeed, above the limit."""
-    def judge(guest: Guest) -> list[str]:
+    def judge(guest: Guest, floor: int) -> list[str]:
         return [f"{call}: {'it failed' if at < 0 else f'it got {at:#x}'}" for i, call in enumerate(what)
-                if (at := guest.result(i)) < FLOOR]
+                if (at := guest.result(i)) < floor]
     return judge
 
 
-def remapped(guest: Guest) -> list[str]:
+def remapped(guest: Guest, floor: int) -> list[str]:
     """Each mremap ends with EPERM and has changed nothing."""
-    wrong = refused(["MREMAP_FIXED of two pages, made one, to 0xf000", "MREMAP_FIXED to the drawn page",
-                     "MREMAP_FIXED | MREMAP_DONTUNMAP to 0"])(guest)
+    wrong = refused(["MREMAP_FIXED of two pages, made one, to the page below the limit", "MREMAP_FIXED to the drawn page",
+                     "MREMAP_FIXED | MREMAP_DONTUNMAP to 0"])(guest, floor)
     return wrong + ([] if guest.result(3) else ["what was to be moved is no longer where it was"])
 
 
-def grown(guest: Guest) -> list[str]:
+def grown(guest: Guest, floor: int) -> list[str]:
     """Where an area that grows down came to."""
     error, touched, lowest = (guest.result(i) for i in range(3))
     wrong = [] if error == errno.EFAULT else [f"read(2) into the drawn page below a growing area: {name_of(error)}"]
     wrong += ["a store to the drawn page below a growing area succeeded"] if touched else []
-    return wrong + ([] if lowest == FLOOR else [f"page by page it grew to {lowest:#x}"])
+    return wrong + ([] if lowest == floor else [f"page by page it grew to {lowest:#x}"])
 
 
-def started(guest: Guest) -> list[str]:
+def started(guest: Guest, _floor: int) -> list[str]:
     """Which programs with a low segment run."""
     return [f"a program with a segment {kind} at the drawn page runs"
             for i, kind in enumerate(("of its file", "of zeros")) if guest.result(i)]
@@ -105,7 +120,7 @@ class Way:
 
     check: str
     at: int
-    judge: Callable[[Guest], list[str]]
+    judge: Judge
     good: str
     expected: str
     look: str
@@ -113,23 +128,24 @@ class Way:
 
 WAYS = [
     Way("mmap-refused", AT_MMAP,
-        refused(["MAP_FIXED at the drawn page", "MAP_FIXED at 0", "MAP_FIXED of two pages at 0xf000",
+        refused(["MAP_FIXED at the drawn page", "MAP_FIXED at 0", "MAP_FIXED of two pages, the limit between them",
                  "MAP_FIXED_NOREPLACE, PROT_NONE", "MAP_FIXED | MAP_SHARED", "MAP_FIXED of a file, R-X, at 0",
                  "MAP_FIXED | MAP_GROWSDOWN"]),
-        "seven kinds of mmap end with EPERM", "mmap with MAP_FIXED below 0x10000 ends with EPERM, whatever it is to map",
+        "seven kinds of mmap end with EPERM", "mmap with MAP_FIXED below the limit ends with EPERM, whatever it is to map",
         "vm_mmap() and vm_check_low() in kernel/mm/vm.c"),
     Way("hint-moved", AT_HINT,
-        moved(["mmap with the drawn page as a hint", "mmap with 1 as a hint", "mmap of two pages with 0xf000 as a hint",
+        moved(["mmap with the drawn page as a hint", "mmap with 1 as a hint",
+               "mmap of two pages with the page below the limit as a hint",
                "mremap with MREMAP_DONTUNMAP and the drawn page as a hint"]),
-        "four hints below 0x10000 led above it", "a hint below 0x10000 gives memory elsewhere, and no error",
+        "four hints below the limit led above it", "a hint below the limit gives memory elsewhere, and no error",
         "vm_find_free() in kernel/mm/vm.c: who calls it?"),
     Way("mremap-refused", AT_MREMAP, remapped, "three kinds of mremap end with EPERM, and nothing was moved",
-        "mremap with MREMAP_FIXED below 0x10000 ends with EPERM and leaves everything as it was",
+        "mremap with MREMAP_FIXED below the limit ends with EPERM and leaves everything as it was",
         "remap_locked() in kernel/mm/remap.c"),
-    Way("growth-stops", AT_GROW, grown, "the area grew to 0x10000 and no further; read(2) below it: EFAULT",
-        "an area with MAP_GROWSDOWN grows to 0x10000; below, a store is a SIGSEGV and read(2) says EFAULT",
+    Way("growth-stops", AT_GROW, grown, "the area grew to the limit and no further; read(2) below it: EFAULT",
+        "an area with MAP_GROWSDOWN grows to the limit; below, a store is a SIGSEGV and read(2) says EFAULT",
         "grow_stack() in kernel/mm/fault.c"),
-    Way("exec-refused", AT_EXEC, started, "neither program started", "execve of a program with a segment below 0x10000 "
+    Way("exec-refused", AT_EXEC, started, "neither program started", "execve of a program with a segment below the limit "
         "fails or ends in the program's death", "map_segment() in kernel/proc/elf.c: what does it call?"),
 ]
 
@@ -144,8 +160,8 @@ class Seen:
     def look(self, run: Run, guest: Guest, when: str) -> list[str]:
         """Looks at everything; returns the areas there are now."""
         k = Kernel(guest.machine, run.image)
-        areas = low_areas(k)
-        self.pages += [f"{when}: {what}" for what in [*low_pages(k), *areas]]
+        areas = low_areas(k, floor_of(run))
+        self.pages += [f"{when}: {what}" for what in [*low_pages(k, floor_of(run)), *areas]]
         self.looks += 1
         return areas
 
@@ -153,9 +169,10 @@ class Seen:
 def every_way(run: Run) -> None:
     """Gates, then each way as a user and as root."""
     cpu, page, user = drawn(run)
-    where = f"the drawn page is {page * PAGE:#x}, on CPU {cpu}"
+    floor = floor_of(run)
+    where = f"the drawn page is {page * PAGE:#x}, the limit {floor:#x}, on CPU {cpu}"
     seen = Seen()
-    with run.boot(PROGRAM, f"{cpu} {page} {user}") as guest:
+    with run.boot(PROGRAM, arguments(run)) as guest:
         guest.run_to(AT_GATES)
         run.gate("boots", True, "the program runs")
         shell, fork, maps, maps_root = (guest.result(i) for i in (R_SHELL, R_FORK, R_MAPS, R_MAPS_ROOT))
@@ -168,7 +185,7 @@ def every_way(run: Run) -> None:
         for base, who in ((0, f"user {user}"), (AS_ROOT, "root")):
             for way in WAYS:
                 guest.run_to(base + way.at)
-                wrong = way.judge(guest)
+                wrong = way.judge(guest, floor)
                 wrong += seen.look(run, guest, f"{way.check} as {who}")
                 if base:
                     roots += wrong
@@ -181,8 +198,8 @@ def every_way(run: Run) -> None:
         guest.run_to(AT_END)
         seen.look(run, guest, "in the end")
     run.check("nothing-mapped", not seen.pages, f"{seen.pages[0]}; {len(seen.pages)} such things in all" if seen.pages
-              else f"{seen.looks} looks at every table and area: nothing below 0x10000",
-              "no area and no table of any process or CPU reaches below 0x10000, whatever is tried",
+              else f"{seen.looks} looks at every table and area: nothing below {floor:#x}",
+              f"no area and no table of any process or CPU reaches below {floor:#x}, whatever is tried",
               "`rp-pt 0` in `make gdb` explains a page; `rp-vm` lists a process's")
 
 
@@ -195,8 +212,7 @@ def stand(run: Run, check: str) -> Iterator[Guest]:
     last = next((way.at for way in WAYS if way.check == check), AT_GATES if check == "nothing-mapped" else
                 AS_ROOT + AT_MMAP)
     points = [AT_GATES, *(base + way.at for base in (0, AS_ROOT) for way in WAYS)]
-    cpu, page, user = drawn(run)
-    with run.boot(PROGRAM, f"{cpu} {page} {user}") as guest:
+    with run.boot(PROGRAM, arguments(run)) as guest:
         for point in points[:points.index(last) + 1]:
             guest.run_to(point)
         yield guest

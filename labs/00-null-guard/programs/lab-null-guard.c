@@ -1,7 +1,7 @@
 /*
- * The program behind the checks: it tries each way to memory below 64 KiB, and stands still for the grader to look.
+ * The program behind the checks: it tries each way to memory below the limit, and stands still for the grader to look.
  *
- *	lab-null-guard CPU PAGE USER	PAGE: a page number below 16, USER: a user id
+ *	lab-null-guard CPU PAGE USER LIMIT	PAGE: a page number below LIMIT, another; USER: a user id
  *
  * It prints nothing that counts.  The grader stops it in checkpoint() and reads `results`.
  */
@@ -21,10 +21,9 @@
 #include <unistd.h>
 
 #define PAGE	  4096ul
-#define FLOOR	  0x10000ul
 #define RW	  (PROT_READ | PROT_WRITE)
 #define ANONYMOUS (MAP_PRIVATE | MAP_ANONYMOUS)
-#define SELF	  "/bin/lab-null-guard"
+#define SELF	  "/proc/self/exe" /* its name is drawn */
 #define HINT	  0x300000ul
 
 #ifndef MREMAP_DONTUNMAP
@@ -36,7 +35,8 @@ enum { R_SHELL, R_FORK, R_MAPS, R_MAPS_ROOT, R_COUNT = 16 };
 
 volatile long results[R_COUNT];
 
-static uintptr_t drawn; /* an address below FLOOR */
+static uintptr_t limit;	/* the lowest address that may be mapped */
+static uintptr_t drawn; /* an address below */
 static unsigned user;
 static const char *const low_programs[] = {"/tmp/low-file", "/tmp/low-bss"};
 
@@ -133,17 +133,17 @@ maps(void)
 {
 	char *p, *q;
 
-	need(1, map(FLOOR, 2 * PAGE, RW, ANONYMOUS | MAP_FIXED, -1) == (void *)FLOOR && touch(FLOOR));
+	need(1, map(limit, 2 * PAGE, RW, ANONYMOUS | MAP_FIXED, -1) == (void *)limit && touch(limit));
 	p = map(0, PAGE, RW, ANONYMOUS, -1);
 	need(2, p != MAP_FAILED);
 	*p = 'x';
-	q = mremap(p, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)(FLOOR + 2 * PAGE));
-	need(3, q == (void *)(FLOOR + 2 * PAGE) && *q == 'x');
-	need(4, munmap((void *)0, FLOOR + 4 * PAGE) == 0 && !touch(FLOOR));
+	q = mremap(p, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)(limit + 2 * PAGE));
+	need(3, q == (void *)(limit + 2 * PAGE) && *q == 'x');
+	need(4, munmap((void *)0, limit + 4 * PAGE) == 0 && !touch(limit));
 	need(5, map(HINT, PAGE, RW, ANONYMOUS, -1) == (void *)HINT);
-	need(6, map(FLOOR, PAGE, RW, ANONYMOUS, -1) == (void *)FLOOR && munmap((void *)FLOOR, PAGE) == 0);
-	need(7, map(FLOOR + 4 * PAGE, PAGE, RW, ANONYMOUS | MAP_FIXED | MAP_GROWSDOWN, -1) != MAP_FAILED);
-	for (uintptr_t va = FLOOR + 3 * PAGE; va >= FLOOR; va -= PAGE)
+	need(6, map(limit, PAGE, RW, ANONYMOUS, -1) == (void *)limit && munmap((void *)limit, PAGE) == 0);
+	need(7, map(limit + 4 * PAGE, PAGE, RW, ANONYMOUS | MAP_FIXED | MAP_GROWSDOWN, -1) != MAP_FAILED);
+	for (uintptr_t va = limit + 3 * PAGE; va >= limit; va -= PAGE)
 		need(8, touch(va));
 	p = sbrk(16 * PAGE);
 	need(9, p != (void *)-1 && touch((uintptr_t)p + 15 * PAGE));
@@ -183,7 +183,7 @@ try_mmap(void)
 
 	results[0] = error_of(map(drawn, PAGE, RW, ANONYMOUS | MAP_FIXED, -1));
 	results[1] = error_of(map(0, PAGE, RW, ANONYMOUS | MAP_FIXED, -1));
-	results[2] = error_of(map(FLOOR - PAGE, 2 * PAGE, PROT_READ, ANONYMOUS | MAP_FIXED, -1));
+	results[2] = error_of(map(limit - PAGE, 2 * PAGE, PROT_READ, ANONYMOUS | MAP_FIXED, -1));
 	results[3] = error_of(map(drawn, PAGE, PROT_NONE, ANONYMOUS | MAP_FIXED_NOREPLACE, -1));
 	results[4] = error_of(map(drawn, PAGE, RW, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1));
 	results[5] = error_of(map(0, PAGE, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_FIXED | MAP_POPULATE, fd));
@@ -198,7 +198,7 @@ try_hint(void)
 
 	results[0] = (long)map(drawn, PAGE, RW, ANONYMOUS | MAP_POPULATE, -1);
 	results[1] = (long)map(1, PAGE, RW, ANONYMOUS | MAP_POPULATE, -1);
-	results[2] = (long)map(FLOOR - PAGE, 2 * PAGE, RW, ANONYMOUS | MAP_POPULATE, -1);
+	results[2] = (long)map(limit - PAGE, 2 * PAGE, RW, ANONYMOUS | MAP_POPULATE, -1);
 	p = mremap(page, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, (void *)drawn);
 	results[3] = (long)p;
 	checkpoint(base() + AT_HINT);
@@ -213,7 +213,7 @@ try_mremap(void)
 
 	memcpy(p, text, sizeof(text));
 	memcpy(q, text, sizeof(text));
-	results[0] = error_of(mremap(p, 2 * PAGE, PAGE, fixed, (void *)(FLOOR - PAGE)));
+	results[0] = error_of(mremap(p, 2 * PAGE, PAGE, fixed, (void *)(limit - PAGE)));
 	results[1] = error_of(mremap(q, PAGE, PAGE, fixed, (void *)drawn));
 	results[2] = error_of(mremap(q, PAGE, PAGE, fixed | MREMAP_DONTUNMAP, (void *)0));
 	results[3] = touch((uintptr_t)p) && touch((uintptr_t)p + PAGE) && touch((uintptr_t)q) && !memcmp(p + 1, text + 1, sizeof(text) - 1) &&
@@ -224,7 +224,7 @@ try_mremap(void)
 static void
 try_growing(void)
 {
-	uintptr_t lowest = FLOOR + 2 * PAGE;
+	uintptr_t lowest = limit + 2 * PAGE;
 	int ends[2];
 
 	if (map(lowest, PAGE, RW, ANONYMOUS | MAP_FIXED | MAP_GROWSDOWN, -1) == MAP_FAILED || pipe(ends) ||
@@ -303,13 +303,14 @@ main(int argc, char **argv)
 			pause();
 		return 0;
 	}
-	if (argc != 4)
+	if (argc != 5)
 		return 2;
 	CPU_ZERO(&set);
 	CPU_SET(atoi(argv[1]), &set);
 	sched_setaffinity(0, sizeof(set), &set);
 	drawn = strtoul(argv[2], NULL, 10) * PAGE;
 	user = strtoul(argv[3], NULL, 10);
+	limit = strtoul(argv[4], NULL, 10) * PAGE;
 	gates();
 	for (int i = 0; i < 2; i++)
 		make_low_program(low_programs[i], i == 0);
