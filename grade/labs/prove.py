@@ -336,7 +336,7 @@ class Prover:
 
     def _done(self, proof: Proof) -> None:
         self.proofs.append(proof)
-        print(f"  {'ok  ' if proof.good else 'FAIL'} {proof.name:<34} {proof.wanted:<44} {proof.found}", flush=True)
+        print(f"  {'ok  ' if proof.good else 'FAIL'} {proof.name:<42} {proof.wanted:<44} {proof.found}", flush=True)
         for line in proof.detail if not proof.good else []:
             print(f"       {line}", flush=True)
 
