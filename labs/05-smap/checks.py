@@ -19,7 +19,6 @@ from grade.walk_aarch64 import PSTATE_PAN
 from grade.walk_x86_64 import CR4_SMAP
 
 PROGRAM = "lab-smap"
-NAME = PROGRAM[:15]
 AT_GATES, AT_CALLS, AT_TRAPS, AT_NMI, AT_NESTED, AT_SIGNAL, AT_REST, AT_FORGED, AT_KILLED, AT_STEP = range(1, 11)
 AT_ACT = 20
 (R_SHELL, R_FORK, R_THREADS, R_HANDLERS, R_COPIES, R_SIGNAL, R_NESTED, R_ADDRESS, R_STATUS,
@@ -98,7 +97,7 @@ def ours(guest: Guest, cpu: int) -> bool:
     this = image.sym("cpus") + cpu * image.sizeof("struct cpu")
     thread = word(guest, this + image.offsetof("struct cpu", "thread"), cpu)
     name = guest.machine.gdb.read(thread + image.offsetof("struct thread", "name"), 16, cpu)
-    return name.split(b"\0")[0].decode(errors="replace") == NAME
+    return name.split(b"\0")[0].decode(errors="replace") == guest.name[:15]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
  *
  *	lab-stack-guard CPU NAME DEPTH PHASES
  *
- * It prints nothing that counts.  The grader stops it in checkpoint() and reads `results`.
+ * The grader stops it in checkpoint() and reads `results` (user/lab/program.h).
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "kernel/dev/vuln.h"
+#include "user/lab/program.h"
 
 #define SLEEPERS   80 /* more than are likely to be kept for use again */
 #define FITS	   22 /* calls of about 1 KiB: most of a stack of 32 KiB */
@@ -28,9 +29,7 @@
 #define NOT_KILLED 77
 
 enum { AT_GATES = 1, AT_TABLES, AT_REUSE, AT_BEFORE, AT_AFTER, AT_ALIVE, AT_AGAIN, AT_LEAK, AT_LEAKED, AT_END };
-enum { R_SHELL, R_FORK, R_THREADS, R_DEPTH0, R_DEPTH1, R_STATUS, R_ALIVE, R_AGAIN, R_AGAIN_ALIVE, R_COUNT = 16 };
-
-volatile long results[R_COUNT];
+enum { R_SHELL, R_FORK, R_THREADS, R_DEPTH0, R_DEPTH1, R_STATUS, R_ALIVE, R_AGAIN, R_AGAIN_ALIVE };
 
 struct sleeper {
 	pid_t pid;
@@ -41,27 +40,11 @@ static struct sleeper sleepers[SLEEPERS];
 static const char *victim_name;
 static unsigned long overflow_depth;
 
-__attribute__((noinline)) void
-checkpoint(long which)
-{
-	__asm__ volatile("" : : "r"(which) : "memory");
-}
-
 /* Called once a round of churn(), in one of which, drawn from the seed, the grader looks. */
 __attribute__((noinline)) void
 churned(void)
 {
 	__asm__ volatile("" : : : "memory");
-}
-
-static void
-pin(int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	sched_setaffinity(0, sizeof(set), &set);
 }
 
 static void
@@ -81,32 +64,6 @@ recurse(unsigned long depth)
 
 	close(fd);
 	return result;
-}
-
-static long
-status_of(pid_t pid)
-{
-	int status;
-
-	if (pid < 0 || waitpid(pid, &status, 0) != pid)
-		return -1;
-	return WIFSIGNALED(status) ? 1000 + WTERMSIG(status) : WEXITSTATUS(status);
-}
-
-static long
-run(char *const argv[])
-{
-	pid_t pid = fork();
-
-	if (pid == 0) {
-		int null = open("/dev/null", O_RDWR);
-
-		dup2(null, 1);
-		dup2(null, 2);
-		execv(argv[0], argv);
-		_exit(127);
-	}
-	return status_of(pid);
 }
 
 /* ---- Processes that wait, each with its stack ---- */
@@ -171,14 +128,10 @@ answers(void)
 static void
 gates(void)
 {
-	char *shell[] = {"/bin/busybox", "sh", "-c",
-			 "x=$(printf 'c\\na\\nb\\n' | sort | tr a-z A-Z | tr -d '\\n'); [ $x = ABC ] &&"
-			 "mkdir /tmp/d && echo hi >/tmp/d/f && cat /tmp/d/f | grep -q hi && rm -r /tmp/d &&"
-			 "(sleep 100 & kill $!; wait $!; [ $? = 143 ]) && [ -z \"$(ls /tmp)\" ]", NULL};
 	char *forks[] = {"/bin/test-fork_cow", NULL};
 	char *threads[] = {"/bin/test-threads", NULL};
 
-	results[R_SHELL] = run(shell);
+	results[R_SHELL] = run_shell();
 	results[R_FORK] = run(forks);
 	results[R_THREADS] = run(threads);
 	for (int cpu = 0; cpu < 2; cpu++) {
