@@ -204,6 +204,21 @@ def test_the_same_seed_gives_the_same_report(workshop: Workshop, tmp_path: Path)
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize("lab", LABS, ids=lambda lab: lab.name)
+def test_in_every_lab_the_reference_scores_full_and_the_starter_nothing(lab: Lab, arch: str) -> None:
+    """The least of what check-labs proves, for whoever changes the kernel or the grader and not the lab."""
+    if arch not in lab.architectures:
+        pytest.skip(f"{lab.name} is not there for {arch}")
+    lab = load(lab.folder, arch)
+    with Workshop(ROOT, lab, choose(trust=True)) as workshop:
+        reference = workshop.take(ROOT)
+        starter = {path: text.encode() for path, text in cut(ROOT, tree.items_of(lab), read_stubs(lab.folder)).items()}
+        for files, score in ((reference, 100), (reference | starter, 0)):
+            data = report.as_dict(grade(workshop, files, 1, f"of-{score}"))
+            assert data["score"] == score and all(g["passed"] for g in data["gates"]), report.terminal(data)
+
+
+@pytest.mark.timeout(900)
 def test_a_submission_that_lacks_a_file_or_does_not_compile_is_told_why(workshop: Workshop, tmp_path: Path) -> None:
     with pytest.raises(SubmissionError, match="stack_guard.c is not there"):
         workshop.take(tmp_path)
