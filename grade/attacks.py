@@ -104,7 +104,8 @@ def watch(machine: Machine, image: Image, program: Image, timeout: float) -> Wat
         except GdbClosed:
             return seen
         if not stop.breakpoint:
-            return seen         # the guest powered off
+            seen.evidence["ended"] = f"{stop}, {machine.shutdown_reason()}"     # the guest powered off
+            return seen
         kernel = Kernel(machine, image)
         if current_name(kernel, stop.cpu) != "attack":
             continue            # another program has something at the same address
@@ -342,4 +343,5 @@ def won(machine: Machine, image: Image, program: Image, name: str, timeout: floa
     """Runs the attack that the paused machine was booted for; whether it won."""
     placed = image.at(machine)
     seen = watch(machine, placed, program, timeout)
+    print(f"attack {name}: {seen}")     # for whoever reads a failure
     return seen.over and VERDICTS[name](Scene(machine, placed, program, seen))
