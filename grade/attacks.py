@@ -20,6 +20,7 @@ from grade.qemu import Machine
 from grade.spaces import Kernel, KernelStateError
 
 MAGIC = 0x5EED0FBADC0FFEE5      # user/attack/attack.h
+PAGE = 4096
 STACK_TOP_WORDS = 64            # of a kernel stack: the user's registers and the first frames
 
 
@@ -53,7 +54,7 @@ class Hit:
     pc: int
     cpl: int                        # 0: the kernel, 3: user mode (of every architecture)
     cpu: int
-    from_writable: bool             # code in a writable page led there
+    from_page: int | None           # the writable page whose code led there; None: it was no such page
 
 
 @dataclass
@@ -69,13 +70,13 @@ class Watch:
         return [h for h in self.hits if h.pc == pc and h.cpl == cpl]
 
 
-def _from_writable(machine: Machine, kernel: Kernel, cpu: int) -> bool:
+def _writable_caller(machine: Machine, kernel: Kernel, cpu: int) -> int | None:
     try:
         back = kernel.cpu.called_from(machine, cpu)
     except GdbError:
-        return False
+        return None
     m = kernel.walker.translate(kernel.cpu.root_of(machine, cpu), back)
-    return m is not None and m.writable
+    return back & ~(PAGE - 1) if m is not None and m.writable else None
 
 
 def current_name(kernel: Kernel, cpu: int) -> str:
@@ -111,7 +112,7 @@ def watch(machine: Machine, image: Image, program: Image, timeout: float) -> Wat
             continue            # another program has something at the same address
         pc = machine.gdb.pc(stop.cpu)
         cpl = 3 if kernel.cpu.in_user_mode(machine, stop.cpu) else 0
-        seen.hits.append(Hit(pc, cpl, stop.cpu, _from_writable(machine, kernel, stop.cpu)))
+        seen.hits.append(Hit(pc, cpl, stop.cpu, _writable_caller(machine, kernel, stop.cpu)))
         if pc == over:
             seen.over = True
             return seen
@@ -217,8 +218,10 @@ _DISARMED: dict[str, Callable[[Scene], bool]] = {"x86_64": _ran_in_kernel("attac
 
 
 def _data_ran(s: Scene) -> bool:
-    """On the stack, on the heap, in a mapping: three calls of the payload from writable pages."""
-    return len([h for h in s.seen.reached(s.program.sym("attack_payload"), 3) if h.from_writable]) == 3
+    """On the stack, on the heap, in a mapping: calls of the payload from three writable pages. (Where an interrupt
+    comes between, one call is stopped at twice.)"""
+    pages = {h.from_page for h in s.seen.reached(s.program.sym("attack_payload"), 3)}
+    return len(pages - {None}) == 3
 
 
 def _neighbour_overwritten(s: Scene) -> bool:
