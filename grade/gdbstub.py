@@ -19,6 +19,7 @@ from grade.deadline import Deadline, DeadlineError
 
 SOFT, HARD, WRITE, READ, ACCESS = 0, 1, 2, 3, 4     # the numbers after Z and z
 SIGINT, SIGTRAP = 2, 5
+KERNEL_HALF = 1 << 63       # of addresses
 _MEM_CHUNK = 1024       # bytes a packet; QEMU takes at most 4096 characters
 
 
@@ -67,6 +68,7 @@ class GdbStub:
         self._physical: bool | None = None
         self._breaks: dict[tuple[int, int, int], None] = {}
         self._last: Stop | None = None
+        self._unfinished: set[tuple[int, int]] = set()
         self._timeout = timeout if isinstance(timeout, (int, float)) else timeout.seconds
 
     @classmethod
@@ -115,18 +117,25 @@ class GdbStub:
 
     def wait(self, timeout: float | Deadline) -> Stop:
         """Waits until the machine stops. DeadlineError after `timeout` seconds: it still runs then.
-        GdbClosed if QEMU ended."""
+        GdbClosed if QEMU ended. One arrival at a breakpoint is one stop, also where the instruction faults first."""
         deadline = Deadline(timeout)
         if not self.running:
             return self._last or Stop(SIGINT, 0)
-        while not self._stops:
-            packet = self._packet(deadline, "stop of the guest")
-            self._note_stop(packet)
-        self.running = False
-        self._last = self._stops.pop()
-        self._stops.clear()
-        self._cpu = None
-        return self._last
+        while True:
+            while not self._stops:
+                packet = self._packet(deadline, "stop of the guest")
+                self._note_stop(packet)
+            self.running = False
+            self._last = last = self._stops.pop()
+            self._stops.clear()
+            self._cpu = None
+            if not (self._unfinished and last.breakpoint):
+                return last
+            arrival = self._arrival(last.cpu)
+            if arrival not in self._unfinished:
+                return last
+            self._unfinished.discard(arrival)
+            self.cont()
 
     def run_until(self, addr: int, hits: int = 1, timeout: float | Deadline = 20) -> Stop:
         """Continues until `addr` has been reached `hits` times by any CPU. The breakpoint is gone after.
@@ -300,9 +309,18 @@ class GdbStub:
         last = self._last
         if last is None or not last.breakpoint:
             return
-        pc = self.pc(last.cpu)
-        if any(addr == pc and kind in (SOFT, HARD) for kind, addr, _ in self._breaks):
-            self.step(last.cpu)
+        arrival = pc, _ = self._arrival(last.cpu)
+        if not any(addr == pc and kind in (SOFT, HARD) for kind, addr, _ in self._breaks):
+            return
+        self.step(last.cpu)
+        # QEMU looks for breakpoints before it fetches. Where user code's page is not there yet, the step leads into
+        # the kernel, and the CPU arrives once more. (So does a system call's instruction: no place for a breakpoint.)
+        if not pc & KERNEL_HALF and self.pc(last.cpu) & KERNEL_HALF:
+            self._unfinished.add(arrival)
+
+    def _arrival(self, cpu: int) -> tuple[int, int]:
+        """Where a CPU stands: program counter and stack pointer."""
+        return self.pc(cpu), self.reg(cpu, "rsp" if "rsp" in self.registers() else "sp")
 
     def _resume(self, packet: str) -> None:
         self._stops.clear()

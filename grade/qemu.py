@@ -283,7 +283,10 @@ class Machine:
 
     @property
     def transcript(self) -> str:
-        """Everything on the console so far (its newest half, after a flood), line ends made one character."""
+        """Everything on the console so far (its newest half, after a flood), line ends made one character. Of a guest
+        that stands, all that it has printed."""
+        with contextlib.suppress(OSError):      # closed, after its end
+            self._read_serial()
         with self._cond:
             return _text(self._console)
 

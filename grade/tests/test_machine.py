@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -17,11 +18,14 @@ from grade.exclog import TripleFault, X86Exception
 from grade.gdbstub import WRITE, GdbClosed, GdbError
 from grade.image import Image
 from grade.moments import Event, Moment, draw, visit
+from grade.plugin import Boot, Build
 from grade.qemu import Machine, QemuError
 from grade.walk import PhysError, writable_and_executable
 from grade.walk_x86_64 import Modes, Walker
 
 Start = Callable[..., Machine]
+
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 COUNTER_HZ = 62_500_000     # of QEMU 7.2's generic timers
 
@@ -292,3 +296,21 @@ def test_a_counted_clock_does_not_leap_where_a_guest_stands_at_a_breakpoint(tmp_
             m.run_until(idle.sym("tell"), timeout=20)
             clock.append(m.gdb.reg(0, "x0"))
     assert all(0 < after - before < COUNTER_HZ // 5 for before, after in pairwise(clock)), clock
+
+
+@pytest.mark.guest
+def test_one_arrival_is_one_stop_where_the_instructions_page_must_be_fetched_first(boot: Boot, image: Image,
+                                                                                   build: Build) -> None:
+    """A program's first instruction: QEMU stops there, the step off it is a page fault, and it comes there again."""
+    m = boot(append="quiet rdinit=/bin/test-load", run="3", paused=True, keep=True)
+    image = image.at(m)
+    m.run_until(image.sym("process_start_init"), timeout=60)
+    load = Image(ROOT / "build" / build.arch / "user" / "test-load")
+    with contextlib.closing(load):
+        for place in (load.entry, load.sym("main")):
+            m.gdb.set_break(place)
+        arrivals = []
+        for _ in range(2):
+            m.cont()
+            arrivals.append(m.gdb.pc(m.wait_stop(60).cpu))
+        assert arrivals == [load.entry, load.sym("main")]
