@@ -69,12 +69,6 @@ check_insn(const struct bpf_insn *i, unsigned pc, unsigned n)
 	}
 }
 
-static bool
-is_conditional(uint16_t code)
-{
-	return (code & 7) == 5 && code != BPF_JA;
-}
-
 /*
  * Is every scratch word written before it is read, on each path?  written[pc] has a bit for each
  * word that all jumps to pc agree upon; jumps go forward, so one pass is enough.
@@ -98,7 +92,7 @@ check_scratch(const struct bpf_insn *code, unsigned n, uint16_t *written)
 		} else if (i->code == BPF_JA) {
 			written[pc + 1 + i->k] &= here;
 			here = UINT16_MAX; /* what follows is only jumped to */
-		} else if (is_conditional(i->code)) {
+		} else if (BPF_CLASS(i->code) == BPF_JMP) { /* on a condition */
 			written[pc + 1 + i->jt] &= here;
 			written[pc + 1 + i->jf] &= here;
 			here = UINT16_MAX;

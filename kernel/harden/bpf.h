@@ -23,6 +23,9 @@ struct seccomp_data {
 	uint64_t args[6];
 };
 
+#define BPF_CLASS(code) ((code)&7u)
+#define BPF_JMP		5u /* the class of jumps */
+
 /* The opcodes that filters may have (include/uapi/linux/bpf_common.h). */
 enum {
 	BPF_LD_IMM = 0x00,
