@@ -236,10 +236,11 @@ class Run:
         """Whether any of these gates and checks is wanted: a boot may leave out what decides nothing that is."""
         return not self.wanted or not self.wanted.isdisjoint(names)
 
-    def boot(self, program: str, arguments: str, smp: int = 2, append: str = "") -> _Boot:
+    def boot(self, program: str, arguments: str, smp: int = 2, append: str = "", start: str = "qemu") -> _Boot:
         """A context: the submission's kernel with /bin/PROGRAM as init's command, standing before its first
-        instruction, counting instructions so that it repeats."""
-        self.boots.append(_Boot(self, program, arguments, smp, append))
+        instruction, counting instructions so that it repeats. `start` names the machine's source of randomness:
+        another name, other numbers."""
+        self.boots.append(_Boot(self, program, arguments, smp, append, start))
         return self.boots[-1]
 
     def drawn_name(self, program: str) -> str:
@@ -279,8 +280,8 @@ class Run:
 
 
 class _Boot:
-    def __init__(self, run: Run, program: str, arguments: str, smp: int, append: str) -> None:
-        self._run, self._smp = run, smp
+    def __init__(self, run: Run, program: str, arguments: str, smp: int, append: str, start: str) -> None:
+        self._run, self._smp, self._start = run, smp, start
         path = run.built.programs.get(program)
         if path is None:
             raise GraderError(f"no program {program}")
@@ -295,7 +296,7 @@ class _Boot:
         run = self._run
         sandbox = run.workshop.sandbox
         return Machine(run.built.kernel, self._initrd, self._line, arch=run.workshop.arch, smp=self._smp, mem=128,
-                       paused=True, icount=True, seed=moments.qemu_seed(run.seed), keep=True, exclog=exclog,
+                       paused=True, icount=True, seed=moments.qemu_seed(run.seed, self._start), keep=True, exclog=exclog,
                        wrapper=sandbox.machine_wrapper(run.workshop.scratch) if run.contained else [],
                        owner=sandbox.machine_uid if run.contained else None)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from grade.attacks import current_name, harden_off
+from grade.attacks import harden_off
+from grade.canaries import canaries, cpu_problems
 from grade.disasm import Function, functions, functions_with_arrays
 from grade.image import Image
 from grade.moments import Event, draw, qemu_seed, visit
@@ -16,52 +17,9 @@ from grade.tests.test_harden import load, told  # noqa: F401  (load is a fixture
 
 MOMENTS = 8
 PROMPT = r"[#$] (?:\x1b\[6n)?\Z"
-KERNEL_HALF = 1 << 63
-# While the registers of one thread give way to another's, the canary does, too.
-SWITCH = ("arch_switch", "x86_switch_stack", "a64_switch_stack")
 
 
 # ---- in a machine that stands -----------------------------------------------------------------------------
-
-
-def canaries(kernel: Kernel) -> dict[str, int]:
-    """Every thread's canary, idle threads' included."""
-    image = kernel.image
-    out = {f"thread {t.tid} {t.name} at {t.address:#x}": kernel.member(t.address, "struct thread", "canary")
-           for t in kernel.threads()}
-    for cpu in kernel.machine.gdb.cpus():
-        queue = image.sym("run_queues") + cpu * image.sizeof("struct run_queue")
-        idle = kernel.member(queue, "struct run_queue", "idle")
-        out[f"CPU {cpu}'s idle thread"] = kernel.member(idle, "struct thread", "canary")
-    return out
-
-
-def _through_gs(kernel: Kernel, cpu: int) -> int:
-    """GS is the user's or the kernel's: its base or the hidden one is the kernel's."""
-    r = kernel.machine.regs(cpu, "gs_base", "k_gs_base")
-    base = r["gs_base"] if r["gs_base"] & KERNEL_HALF else r["k_gs_base"]
-    return kernel.u64(base + kernel.image.offsetof("struct cpu", "canary"))
-
-
-def _through_sp_el0(kernel: Kernel, cpu: int) -> int:
-    """SP_EL0 is the thread once an entry from user mode has put the user's own away."""
-    thread = kernel.machine.gdb.reg(cpu, "SP_EL0")
-    return kernel.member(thread if thread & KERNEL_HALF else kernel.current(cpu), "struct thread", "canary")
-
-
-COMPARED_WITH = {"x86_64": _through_gs, "aarch64": _through_sp_el0}
-
-
-def cpu_problems(kernel: Kernel) -> list[str]:
-    """CPUs whose compiled code compares with another value than the running thread's."""
-    out, m = [], kernel.machine
-    for cpu in m.gdb.cpus():
-        if kernel.image.where(m.gdb.pc(cpu)).partition("+")[0] in SWITCH:
-            continue
-        own = kernel.member(kernel.current(cpu), "struct thread", "canary")
-        if COMPARED_WITH[m.arch.name](kernel, cpu) != own:
-            out.append(f"CPU {cpu} compares with another canary than that of its thread {current_name(kernel, cpu)}")
-    return out
 
 
 def value_problems(found: dict[str, int]) -> list[str]:
