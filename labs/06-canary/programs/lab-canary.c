@@ -5,7 +5,8 @@
  *	lab-canary crowd		the crowd alone, in another start
  *	lab-canary overflow CPU...	one overflow a CPU named
  *
- * The grader stops it in checkpoint() and reads `results` (user/lab/program.h); before an overflow it writes there what an attacker has guessed.
+ * The grader stops it in checkpoint() and reads `results` (user/lab/program.h); before an overflow it writes there
+ * what an attacker has guessed.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
