@@ -17,13 +17,15 @@
 #include "kernel/oops.h"
 #include "kernel/proc/thread.h"
 
-/* 0 says that a thread has none, and is what an overflow with zeros writes. */
-void
+/* 0 says that a thread has none, and is what an overflow with zeros writes.  t may be the thread that runs. */
+no_canary void
 canary_give(struct thread *t)
 {
-	t->canary = 0;
-	while (harden_wanted(HARDEN_CANARY) && t->canary == 0)
-		random_bytes(&t->canary, sizeof(t->canary));
+	uint64_t value = 0;
+
+	while (harden_wanted(HARDEN_CANARY) && value == 0)
+		value = random_u64();
+	t->canary = value;
 }
 
 /* Its own frame may not be guarded, for the canary changes in its middle. */
