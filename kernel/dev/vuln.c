@@ -157,12 +157,18 @@ static long
 recurse_call(uaddr_t arg)
 {
 	struct vuln_recursion r;
+	irqstate_t s;
+	long result;
 
 	if (get_user(&r, arg))
 		return -EFAULT;
 	if (r.depth == 0 || r.depth > DEPTH_MAX)
 		return -EINVAL;
-	return (long)recurse(r.depth, r.fill);
+	/* One that came in the last frame would be what finds no stack, and an oops in an interrupt is a panic. */
+	s = arch_irq_save();
+	result = (long)recurse(r.depth, r.fill);
+	arch_irq_restore(s);
+	return result;
 }
 
 /* The families' calls. */
