@@ -241,3 +241,28 @@ def test_kernel_lives_on_after_a_blocked_attack(lost: dict[str, Lost], name: str
 def test_overflow_of_a_kernel_stack_is_no_triple_fault(lost: dict[str, Lost]) -> None:
     assert "stack-guard: the kernel stack of thread" in lost["stack-guard"].console
     assert lost["stack-guard"].alive
+
+
+# EFLAGS.IF lets interrupts in; PSTATE.I keeps them out.
+LETS_INTERRUPTS_IN: dict[str, Callable[[Machine, int], bool]] = {
+    "x86_64": lambda m, cpu: bool(m.gdb.reg(cpu, "eflags") & 1 << 9),
+    "aarch64": lambda m, cpu: not m.gdb.reg(cpu, "cpsr") & 1 << 7,
+}
+
+
+def test_the_deep_recursion_of_dev_vuln_keeps_interrupts_out(boot: Boot, image: Image) -> None:
+    """Else it were now and then an interrupt that finds no stack, in the last frame. An oops in an interrupt is a panic
+    by design, and no verdict on a guard page."""
+    m = boot(run="/bin/attack stack-guard", paused=True, keep=True)
+    image = image.at(m)
+    m.run_until(image.sym("process_start_init"), timeout=60)
+    m.gdb.set_break(image.sym("recurse"))
+    levels, lets_in = 0, LETS_INTERRUPTS_IN[m.arch.name]
+    while True:
+        m.cont()
+        stop = m.wait_stop(60)
+        if not stop.breakpoint:
+            break
+        levels += 1
+        assert not lets_in(m, stop.cpu), f"at level {levels}"
+    assert levels > 30 and "oops: stack-guard" in m.transcript

@@ -90,20 +90,26 @@ def test_ctrl_c_kills_a_busy_loop(shell: Machine) -> None:
 
 
 def test_jobs_stop_and_go_on_in_background_and_foreground(shell: Machine) -> None:
-    shell.send("sh -c 'echo spin''ning; while :; do :; done'\n")
+    going_on = r"going on\r?\n"      # the job's own word that it was told to
+    shell.send("sh -c 'trap \"echo go\"\"ing on\" CONT; echo spin''ning; while :; do :; done'\n")
     shell.wait_for(r"^spinning", SOON)
     shell.send(CTRL_Z)
     shell.wait_for(PROMPT, SOON)
     assert re.search(r"\[1\]\+ +Stopped", shell.ask("jobs", SOON))
-    shell.ask("bg", SOON)
-    assert re.search(r"\[1\]\+ +Running", shell.ask("jobs", SOON))
+    shell.send("bg\n")
+    shell.wait_for(going_on, SOON)
+    shell.send("jobs\n")
+    shell.wait_for(r"\[1\]\+ +Running", SOON)
     shell.send("fg\n")
-    # A terminal's signal reaches whoever is in the foreground when it is typed: see that it is the job.
-    shell.wait_for(r"^sh -c.*\n", SOON)
+    # A terminal's signal reaches whoever is in the foreground when it is typed: the shell names the job, gives it the
+    # terminal, and then tells it to go on.
+    shell.wait_for(going_on, SOON)
     shell.send(CTRL_Z)
     shell.wait_for(r"Stopped[^\n]*\n(?s:.*)" + PROMPT, SOON)
-    shell.ask("bg", SOON)
-    assert "status 143\n" in shell.ask("kill %1; wait %1; echo status $?", SOON)
+    shell.send("bg\n")
+    shell.wait_for(going_on, SOON)
+    shell.send("kill %1; wait %1; echo status $?\n")
+    shell.wait_for(r"^status 143\r?\n", SOON)
 
 
 def test_a_background_job_that_reads_the_terminal_stops_until_it_is_in_the_foreground(

@@ -204,8 +204,8 @@ def phases_of(boot: str) -> list[Phase]:
             *(Phase("running-threads", f"a thread that {does} while {what}", judge)
               for what, judge in (("a mask is set", masked), ("another synchronises its filters", twice))
               for does in ("runs on the other CPU", "sleeps in a system call")),
-            Phase("running-threads", "threads with a filter of their own, while another synchronises one more",
-                  errors(0, 1, 0, 1)),
+            *(Phase("running-threads", f"threads with a filter of their own, while another on CPU {cpu} synchronises one more",
+                    errors(0, 1, 0, 1)) for cpu in range(SMP)),
         ]
     return [
         Phase("severest-answer", "a filter that refuses, then one that allows all", refused),

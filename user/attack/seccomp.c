@@ -79,12 +79,31 @@ confine_by_mask(void)
 		give_up("the worker's mask is not accepted");
 }
 
+/* With all 64 bits of the number, of which the C library passes on 32 on aarch64. */
+static long
+call(long number, long first, const void *second, long third)
+{
+#if defined(__aarch64__)
+	register long x8 __asm__("x8") = number, x0 __asm__("x0") = first, x2 __asm__("x2") = third;
+	register const void *x1 __asm__("x1") = second;
+
+	__asm__ volatile("svc #0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2) : "memory");
+	return x0;
+#else
+	long result;
+
+	__asm__ volatile("syscall" : "=a"(result) : "a"(number), "D"(first), "S"(second), "d"(third)
+			 : "rcx", "r11", "memory");
+	return result;
+#endif
+}
+
 /* Opens the file by that number, and sends what it reads. */
 static void
 steal(long number)
 {
 	char bytes[sizeof(attack_secret)];
-	int fd = (int)syscall(number, AT_FDCWD, SECRET, O_RDONLY);
+	int fd = (int)call(number, AT_FDCWD, SECRET, O_RDONLY);
 
 	if (fd >= 0 && read(fd, bytes, sizeof(bytes)) == sizeof(bytes))
 		(void)!write(channel[1], bytes, sizeof(bytes));

@@ -507,13 +507,15 @@ holds(void)
 		meanwhile(sleep_in_read, refuse_both_everywhere);
 		done();
 	}
-	if (worker(cpu)) { /* a second thread adds one for all */
-		refuse();
-		meanwhile(spin, synchronise_from_thread);
-		attempt();
-		try_number(second);
-		done();
-	}
+	for (int i = 0; i < 2; i++)
+		if (worker(i)) { /* a second thread adds one for all */
+			cpu = i; /* and the one that spins is on the other */
+			refuse();
+			meanwhile(spin, synchronise_from_thread);
+			attempt();
+			try_number(second);
+			done();
+		}
 }
 
 /* ---- Several filters ---- */
