@@ -27,6 +27,8 @@ unpack_initramfs(void)
 {
 	const struct boot_range *r = &boot_info.initrd;
 
+	if (initramfs_prepare())
+		panic("initramfs: no memory for /dev and /root");
 	if (r->size == 0)
 		return;
 	if (initramfs_unpack(phys_to_virt(r->base), r->size))

@@ -280,6 +280,14 @@ def test_a_damaged_initramfs_is_named_before_the_panic(boot: Boot, build: Build,
 
 # ---- Programs of the toolchain ----------------------------------------------------------------------------
 
+
+def compiled(arch: str, source: str, flags: str, to: Path) -> bytes:
+    gcc = "gcc" if arch == platform.machine() else f"{arch}-linux-gnu-gcc"
+    to.with_suffix(".c").write_text(source)
+    subprocess.run([gcc, *flags.split(), "-pthread", "-o", to, to.with_suffix(".c")], check=True, timeout=60)
+    return to.read_bytes()
+
+
 HELLO = r"""
 #include <pthread.h>
 #include <stdio.h>
@@ -311,9 +319,6 @@ INTERPRETER = {"x86_64": "/lib64/ld-linux-x86-64.so.2", "aarch64": "/lib/ld-linu
 def test_programs_of_the_toolchain_run_however_they_are_linked(boot: Boot, build: Build, arch: str, tmp_path: Path,
                                                                flags: str, interpreter: str) -> None:
     gcc = "gcc" if arch == platform.machine() else f"{arch}-linux-gnu-gcc"
-    hello = tmp_path / "hello"
-    hello.with_suffix(".c").write_text(HELLO)
-    subprocess.run([gcc, *flags.split(), "-pthread", "-o", hello, hello.with_suffix(".c")], check=True, timeout=60)
     more = Archive()
     for folder in ("lib", "lib64"):
         more.directory(folder, 0o755)
@@ -321,9 +326,18 @@ def test_programs_of_the_toolchain_run_however_they_are_linked(boot: Boot, build
         found = subprocess.run([gcc, f"-print-file-name={Path(path).name}"], capture_output=True, text=True, timeout=60,
                                check=True).stdout.strip()
         more.file(path.removeprefix("/"), Path(found).read_bytes(), 0o755)
-    more.file("bin/hello", hello.read_bytes(), 0o755)
+    more.file("bin/hello", compiled(arch, HELLO, flags, tmp_path / "hello"), 0o755)
     both = tmp_path / "initrd"
     both.write_bytes(build.initrd.read_bytes() + more.pack())
     shown = said(boot(run="/bin/hello", initrd=both))
     assert has(shown, f"42 in a thread, 41 in main, interpreter: {interpreter}")
     assert has(shown, "init: /bin/hello exited with 0")
+
+
+def test_an_archive_of_one_program_and_no_devices_is_enough(boot: Boot, arch: str, tmp_path: Path) -> None:
+    """Linux's root has /dev/console and /root before any archive is unpacked."""
+    alone = Archive()
+    alone.file("init", compiled(arch, HELLO, "-static", tmp_path / "hello"), 0o755)
+    archive = tmp_path / "initrd"
+    archive.write_bytes(alone.pack())
+    assert has(said(boot(append="quiet panic=-1", initrd=archive)), "42 in a thread, 41 in main, interpreter: no")

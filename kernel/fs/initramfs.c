@@ -323,6 +323,22 @@ unpack_all(struct unpack *u)
 }
 
 int
+initramfs_prepare(void)
+{
+	uint32_t mask = boot_fs.umask;
+	int err;
+
+	boot_fs.umask = 0;
+	err = names_mkdir(AT_FDCWD, "/dev", 0755);
+	if (!err)
+		err = names_mknod(AT_FDCWD, "/dev/console", S_IFCHR | 0600, MKDEV(5, 1));
+	if (!err)
+		err = names_mkdir(AT_FDCWD, "/root", 0700);
+	boot_fs.umask = mask;
+	return err;
+}
+
+int
 initramfs_unpack(const uint8_t *data, size_t size)
 {
 	struct unpack *u = kzalloc(sizeof(*u));

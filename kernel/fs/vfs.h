@@ -360,6 +360,11 @@ must_use int path_lookup(const char *name, bool follow, struct path *out);
  */
 must_use ssize_t path_to_string(const struct path *p, char *buf, size_t size);
 
+/*
+ * What the root holds before any archive, as Linux's does: /dev, /dev/console, /root.  So process 1 of an
+ * archive that has no devices finds its console.  0 or -ENOMEM.
+ */
+must_use int initramfs_prepare(void);
 /* Unpacks a newc archive into the root.  Bad archives: a clear message and -EINVAL. */
 must_use int initramfs_unpack(const uint8_t *data, size_t size);
 
