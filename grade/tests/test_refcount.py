@@ -27,6 +27,7 @@ FULL = (1 << 32) - 1
 # user/test/refs.c's steps of a file, and then of a page.
 OPEN, DUPLICATED, DUPLICATE_CLOSED, OPEN_TWICE, SECOND_CLOSED, CLOSED = range(6)
 THERE, FORKED, UNMAPPED = range(3)
+FIRST_OF_PAGE = CLOSED + 1
 
 pytestmark = pytest.mark.guest
 
@@ -59,8 +60,8 @@ class Program:
         machine.gdb.set_break(refs.sym("refs_step"))
         self.cpu = 0
 
-    def step(self) -> Kernel:
-        """On to the next one."""
+    def step(self, number: int) -> Kernel:
+        """On to the next one, which is that number."""
         while True:
             self.m.cont()
             stop = self.m.wait_stop(60)
@@ -68,6 +69,8 @@ class Program:
             kernel = Kernel(self.m, self.image)
             if current_name(kernel, stop.cpu) == "test-refs":
                 self.cpu = stop.cpu
+                there = self.m.gdb.pc(stop.cpu), self.m.gdb.reg(stop.cpu, kernel.cpu.argument)
+                assert there == (self.refs.sym("refs_step"), number), f"stopped at {there[0]:#x} with {there[1]:#x}"
                 return kernel
 
     def file(self, kernel: Kernel) -> int:
@@ -91,7 +94,7 @@ class Program:
         address = counter = number = 0
         said = len(self.m.transcript)
         for step in range(CLOSED + 1):
-            kernel = self.step()
+            kernel = self.step(step)
             if what == "page":
                 continue
             if step == 0:
@@ -103,7 +106,7 @@ class Program:
         kept = any(s.base <= address < s.base + 4096 * (1 << s.cache.order)
                    and s.used[(address - s.base) // s.cache.size] for s in slabs(kernel)) if address else False
         for step in range(UNMAPPED + 1):
-            kernel = self.step()
+            kernel = self.step(FIRST_OF_PAGE + step)
             if what != "page":
                 continue
             if step == 0:

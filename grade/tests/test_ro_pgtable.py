@@ -195,6 +195,41 @@ def test_blocks_that_join_the_pool_later_are_read_only_too(boot: Boot, image: Im
     m.wait_for(r"^init: /bin/test-sparse exited with 0", 60)
 
 
+def test_no_cpu_writes_a_new_table_by_what_its_tlb_remembers(boot: Boot, image: Image, arch: str, seed: int) -> None:
+    """CPU 1 has written to a block when CPU 0 makes it one of the pool's. Its translation must not outlive that; where
+    each entry to the kernel loads other tables (row kpti) it would not anyway, so that is off."""
+    program = Image(ROOT / "build" / arch / "user" / "test-stale")
+    try:
+        word = program.sym("stale_word")
+    finally:
+        program.close()
+    m = boot(run="/bin/test-stale", append=harden_off(["kpti"]), smp=2, paused=True, icount=True,
+             seed=qemu_seed(seed, "stale"), keep=True)
+    placed = image.at(m)
+    m.run_until(program.entry, timeout=60)
+    stop = m.run_until(placed.sym("arch_table_block"), timeout=120)
+    kernel = Kernel(m, placed)
+    assert (stop.cpu, current_name(kernel, 1)) == (0, "test-stale")
+    for _ in range(LONGEST):
+        if kernel.cpu.in_user_mode(m, 1):
+            break
+        m.gdb.step(1)
+    place = m.gdb.reg(0, kernel.cpu.argument) + 0x5678
+    m.gdb.write(word, (kernel.u64(placed.sym("direct_map_base")) + place).to_bytes(8, "little"), cpu=1)
+
+    def written() -> int:
+        """What is there after CPU 1 alone had time to write more than once."""
+        for _ in range(2 * LONGEST):
+            m.gdb.step(1)
+        return int.from_bytes(m.read_phys(place, 8), "little")
+
+    first = written()
+    assert written() > first > 0, "CPU 1 does not write"
+    m.run_until(placed.sym("add_block"), timeout=60)
+    last = int.from_bytes(m.read_phys(place, 8), "little")
+    assert written() == last, "CPU 1 still writes to what is a table now"
+
+
 @pytest.mark.arch("x86_64")
 def test_an_nmi_in_a_window_goes_back_to_it(boot: Boot, image: Image, load: Image) -> None:  # noqa: F811
     m = boot(run="/bin/test-load 3", paused=True, keep=True)

@@ -14,12 +14,13 @@
 volatile int refs_fd;
 char *volatile refs_page;
 
-__attribute__((noinline)) void refs_step(void);
+/* Whoever watches stops here, and finds the number of the step in the first argument's register. */
+__attribute__((noinline)) void refs_step(int step);
 
 void
-refs_step(void)
+refs_step(int step)
 {
-	__asm__ volatile("");
+	__asm__ volatile("" : : "r"(step));
 }
 
 static void
@@ -37,17 +38,17 @@ file_steps(void)
 
 	refs_fd = open("/tmp/refs", O_RDWR | O_CREAT, 0600);
 	must(refs_fd >= 0);
-	refs_step();
+	refs_step(0);
 	must((more = dup(refs_fd)) >= 0);
-	refs_step();
+	refs_step(1);
 	must(close(more) == 0);
-	refs_step();
+	refs_step(2);
 	must((more = open("/tmp/refs", O_RDONLY)) >= 0);
-	refs_step();
+	refs_step(3);
 	must(close(more) == 0);
-	refs_step();
+	refs_step(4);
 	must(close(refs_fd) == 0);
-	refs_step();
+	refs_step(5);
 }
 
 /* There; a child had it, too, and is gone; unmapped. */
@@ -59,15 +60,15 @@ page_steps(void)
 	refs_page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	must(refs_page != MAP_FAILED);
 	*refs_page = 1;
-	refs_step();
+	refs_step(6);
 	child = fork();
 	must(child >= 0);
 	if (child == 0)
 		_exit(0);
 	must(waitpid(child, NULL, 0) == child);
-	refs_step();
+	refs_step(7);
 	must(munmap(refs_page, 4096) == 0);
-	refs_step();
+	refs_step(8);
 }
 
 int
