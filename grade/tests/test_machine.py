@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import socket
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +17,7 @@ import pytest
 
 from grade.deadline import DeadlineError
 from grade.exclog import TripleFault, X86Exception
-from grade.gdbstub import WRITE, GdbClosed, GdbError
+from grade.gdbstub import WRITE, GdbClosed, GdbError, GdbStub
 from grade.image import Image
 from grade.moments import Event, Moment, draw, visit
 from grade.plugin import Boot, Build
@@ -314,3 +316,35 @@ def test_one_arrival_is_one_stop_where_the_instructions_page_must_be_fetched_fir
             m.cont()
             arrivals.append(m.gdb.pc(m.wait_stop(60).cpu))
         assert arrivals == [load.entry, load.sym("main")]
+
+def answer(stub: socket.socket, pcs: list[int], asked: list[str]) -> None:
+    """A stub whose CPU stands at `pcs` after each resumption, one after the other. Notes the resumptions."""
+    at = 0
+    while packet := stub.recv(4096):
+        for command in re.findall(rb"\$([^#]*)#..", packet):
+            said = "OK"
+            if command.startswith(b"vCont"):
+                asked.append(command.decode())
+                at, said = at + 1, "T05thread:01;"
+            elif command.startswith(b"qXfer"):
+                said = 'l<target><feature><reg name="rip" bitsize="64"/><reg name="rsp" bitsize="64"/></feature></target>'
+            elif command.startswith(b"p"):
+                said = (pcs[at] if command == b"p0" else 0).to_bytes(8, "little").hex()
+            stub.sendall(b"+$%s#%02x" % (said.encode(), sum(said.encode()) & 255))
+
+
+@pytest.mark.parametrize(("pcs", "resumed"), [
+    ([16, 20, 32], ["vCont;s:1", "vCont;c"]), ([16, 16, 16, 20, 32], ["vCont;s:1"] * 3 + ["vCont;c"])])
+def test_a_step_off_a_breakpoint_that_did_not_step_is_made_again(pcs: list[int], resumed: list[str]) -> None:
+    """QEMU reports one now and then, and the arrival would be two stops."""
+    ours, theirs = socket.socketpair()
+    asked: list[str] = []
+    with ours, theirs:
+        threading.Thread(target=answer, args=(theirs, [0, *pcs], asked), daemon=True).start()
+        gdb = GdbStub(ours, running=False)
+        gdb.set_break(16)
+        gdb.cont()
+        assert gdb.pc(gdb.wait(5).cpu) == 16
+        gdb.cont()
+        assert gdb.pc(gdb.wait(5).cpu) == 32
+    assert asked == ["vCont;c", *resumed]
