@@ -33,7 +33,7 @@ class Cpu:
 
     root: str           # the register that names the current address space's root table ...
     address: int        # ... and the bits of it that are an address
-    argument: str       # the first argument of a function that is being entered
+    arguments: tuple[str, str, str]     # the first ones of a function that is being entered
     in_user_mode: Callable[[Machine, int], bool]
     called_from: Callable[[Machine, int], int]          # code that led to the function being entered
     # Of a stopped machine, by a CPU's modes; a kernel root that is given takes the place of what the CPU has for
@@ -80,9 +80,9 @@ def _called(machine: Machine, cpu: int) -> int:
 
 
 CPUS = {
-    "x86_64": Cpu("cr3", walk_x86_64.ADDR, "rdi", lambda m, cpu: m.gdb.reg(cpu, "cs") & 3 == 3, _return_address,
-                  _x86_64_walker, "x86_trap", 1 << 47, "rbp"),
+    "x86_64": Cpu("cr3", walk_x86_64.ADDR, ("rdi", "rsi", "rdx"), lambda m, cpu: m.gdb.reg(cpu, "cs") & 3 == 3,
+                  _return_address, _x86_64_walker, "x86_trap", 1 << 47, "rbp"),
     # PSTATE.M is 0 at EL0.
-    "aarch64": Cpu("TTBR0_EL1", walk_aarch64.ADDR, "x0", lambda m, cpu: m.gdb.reg(cpu, "cpsr") & 15 == 0,
+    "aarch64": Cpu("TTBR0_EL1", walk_aarch64.ADDR, ("x0", "x1", "x2"), lambda m, cpu: m.gdb.reg(cpu, "cpsr") & 15 == 0,
                    _called, _aarch64_walker, "a64_trap", 1 << 48, "x29"),
 }

@@ -141,7 +141,7 @@ class Guest:
                     return At(stop.cpu, extra=True, pc=pc)
                 elif pc == here:
                     self._cpu = stop.cpu
-                    reached = m.gdb.reg(stop.cpu, CPUS[m.arch.name].argument)
+                    reached = m.gdb.reg(stop.cpu, CPUS[m.arch.name].arguments[0])
                     if reached != which:
                         raise Ended(f"the program came to checkpoint {reached} and not to {which}")
                     return At(stop.cpu, pc=pc)

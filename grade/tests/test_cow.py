@@ -61,7 +61,7 @@ def test_an_address_space_that_changes_is_locked_a_forks_half_made_one_too(boot:
     kernel, owner = Kernel(m, image), image.offsetof("struct vm", "lock") + image.offsetof("struct mutex", "owner")
     anothers = 0
     for moment, stop in visit(m, rooms, 60):
-        space, thread = m.gdb.reg(stop.cpu, CPUS[m.arch.name].argument), kernel.current(stop.cpu)
+        space, thread = m.gdb.reg(stop.cpu, CPUS[m.arch.name].arguments[0]), kernel.current(stop.cpu)
         assert kernel.u64(space + owner) == thread, f"{moment}: {space:#x} is not locked"
         anothers += space != kernel.member(thread, "struct thread", "vm")
     assert anothers, "no fork came by"

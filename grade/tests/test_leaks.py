@@ -115,7 +115,7 @@ def test_no_user_register_holds_a_kernel_address(boot: Boot, image: Image, outpu
             break
         for entry in entries:
             m.gdb.clear_break(entry)
-        frame = m.gdb.reg(stop.cpu, kernel.cpu.argument)
+        frame = m.gdb.reg(stop.cpu, kernel.cpu.arguments[0])
         ip = int.from_bytes(m.gdb.read(frame + ip_at, 8, stop.cpu), "little")
         if ip >= kernel.cpu.user_end:
             continue        # a trap of the kernel itself

@@ -251,7 +251,7 @@ def test_a_write_that_changes_no_pinned_bit_goes_through(boot: Boot, image: Imag
         stand_in_the_kernel(m, image, cpu)
         value = m.gdb.reg(cpu, register.name) ^ register.free
         back = RETURNS_TO[arch](m, cpu)
-        m.gdb.set_reg(cpu, CPUS[arch].argument, value)
+        m.gdb.set_reg(cpu, CPUS[arch].arguments[0], value)
         m.gdb.set_reg(cpu, PC[arch], image.sym(register.writer))
         m.run_until(back, timeout=30)
         assert m.gdb.reg(cpu, register.name) == value and not wrong_bits(m, image, registers)

@@ -69,7 +69,7 @@ class Program:
             kernel = Kernel(self.m, self.image)
             if current_name(kernel, stop.cpu) == "test-refs":
                 self.cpu = stop.cpu
-                there = self.m.gdb.pc(stop.cpu), self.m.gdb.reg(stop.cpu, kernel.cpu.argument)
+                there = self.m.gdb.pc(stop.cpu), self.m.gdb.reg(stop.cpu, kernel.cpu.arguments[0])
                 assert there == (self.refs.sym("refs_step"), number), f"stopped at {there[0]:#x} with {there[1]:#x}"
                 return kernel
 

@@ -214,7 +214,7 @@ def test_no_cpu_writes_a_new_table_by_what_its_tlb_remembers(boot: Boot, image: 
         if kernel.cpu.in_user_mode(m, 1):
             break
         m.gdb.step(1)
-    place = m.gdb.reg(0, kernel.cpu.argument) + 0x5678
+    place = m.gdb.reg(0, kernel.cpu.arguments[0]) + 0x5678
     m.gdb.write(word, (kernel.u64(placed.sym("direct_map_base")) + place).to_bytes(8, "little"), cpu=1)
 
     def written() -> int:

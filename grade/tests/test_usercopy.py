@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from grade.cpus import CPUS
 from grade.frames import frames
 from grade.heap import slabs
 from grade.image import Image
@@ -17,7 +18,6 @@ from grade.spaces import Kernel
 ROOT = Path(__file__).resolve().parent.parent.parent
 STEPS = 400
 # Arguments, stack, frame record and program counter; what a function that is called leaves to its caller.
-ARGS = {"x86_64": ("rdi", "rsi", "rdx"), "aarch64": ("x0", "x1", "x2")}
 SAVED = {"x86_64": ("rdi", "rsi", "rdx", "rcx", "rax", "rbx", "rbp", "rsp", "r12", "r13", "r14", "r15", "rip"),
          "aarch64": ("x0", "x1", "x2", "x19", "x20", "x21", "x22", "x23", "x24", "x29", "x30", "sp", "pc")}
 STACK = {"x86_64": ("rsp", "rbp"), "aarch64": ("sp", "x29")}
@@ -47,7 +47,7 @@ class Gate:
 
     def refuses(self, address: int, size: int, to_user: bool) -> bool:
         """Whether the gate would report this copy; the machine is then back where it stood."""
-        for register, value in zip(ARGS[self.arch], (address, size, int(to_user))):
+        for register, value in zip(CPUS[self.arch].arguments, (address, size, int(to_user))):
             self.gdb.set_reg(0, register, value)
         self.machine.cont()
         self.machine.wait_stop(30)
@@ -134,7 +134,7 @@ def test_every_copy_of_variable_size_asks_the_gate(boot: Boot, image: Image, loa
     for _ in range(STEPS):
         m.cont()
         m.wait_stop(30)
-        at, (a, b, c) = m.gdb.pc(0), (m.gdb.reg(0, r) for r in ARGS[arch])
+        at, (a, b, c) = m.gdb.pc(0), (m.gdb.reg(0, r) for r in CPUS[arch].arguments)
         if at == check:
             asked = (a, b)
             continue
