@@ -176,11 +176,7 @@ void arch_print_frame(const struct trapframe *tf);
 void arch_print_registers(void);
 
 /* ---- Translation tables -----------------------------------------------------------------------
- *   bool pte_present(pte_t), paddr_t pte_paddr(pte_t), unsigned pte_prot(pte_t) -> PROT_*
- *   bool pte_dirty(pte_t)
- *   pte_t pte_make(paddr_t, unsigned prot), pte_t pte_none(void)
- *   pte_t pte_with_prot(pte_t, unsigned prot)  keeps frame, accessed, dirty
- *   bool pte_equal(pte_t, pte_t)
+ *   pte_t                                   an entry: what is done with one stands in arch/pte.h
  */
 extern struct arch_pt kernel_pt;
 

@@ -1,6 +1,7 @@
 /* Oopses, panics, backtraces. */
 #include "kernel/oops.h"
 
+#include "arch/pte.h"
 #include "kernel/cmdline.h"
 #include "kernel/harden/harden.h"
 #include "kernel/harden/pin.h"

@@ -13,6 +13,7 @@
  * CPU does next (isb) before it is used; one of a user may be missed once: the fault that follows finds
  * it present and tries again.  Removed entries are gone everywhere after arch_tlb_flush.
  */
+#include "arch/pte.h"
 #include "kernel/errno.h"
 #include "kernel/harden/harden.h"
 #include "kernel/harden/ro_pgtable.h"

@@ -8,6 +8,7 @@
  *
  * PAN does not forbid the stores: it is about pages that user mode may use.
  */
+#include "arch/pte.h"
 #include "kernel/harden/harden.h"
 #include "kernel/harden/ro_pgtable.h"
 #include "kernel/lib/print.h"

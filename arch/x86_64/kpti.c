@@ -4,6 +4,7 @@
  * processor itself needs to come in.  Its addresses are constants, so that neither SIDT and SGDT nor a look
  * at it tells where the kernel is (row kaslr).
  */
+#include "arch/pte.h"
 #include "kernel/harden/harden.h"
 #include "kernel/mm/page.h"
 #include "cpu.h"

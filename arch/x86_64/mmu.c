@@ -6,6 +6,7 @@
  * Kernel half:  the direct map (RW-, never executable; the image's text and rodata R--),
  *               the stack area, the image (text R-X, rodata R--, data RW-), and the entry area.
  */
+#include "arch/pte.h"
 #include "kernel/errno.h"
 #include "kernel/harden/harden.h"
 #include "kernel/harden/ro_pgtable.h"

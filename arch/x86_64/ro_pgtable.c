@@ -9,6 +9,7 @@
  * With PCIDs (asid.c) it has a number of its own, and nothing that the TLB kept from the window before: the
  * kernel's mappings may have changed since.  No page of the low half is global.
  */
+#include "arch/pte.h"
 #include "kernel/harden/harden.h"
 #include "kernel/harden/ro_pgtable.h"
 #include "kernel/lib/print.h"

@@ -3,6 +3,7 @@
  * that they stay while the device works; and the textbook's mistake with the count.
  */
 #include "arch/arch.h"
+#include "arch/pte.h"
 #include "kernel/dev/vuln.h"
 #include "kernel/dev/vuln_calls.h"
 #include "kernel/errno.h"

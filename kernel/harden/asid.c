@@ -14,6 +14,7 @@
  *            run out again and again; attack asid (aarch64).
  */
 #include "arch/arch.h"
+#include "arch/pte.h"
 #include "kernel/harden/rows.h"
 #include "kernel/lib/print.h"
 #include "kernel/mm/page.h"

@@ -14,6 +14,7 @@
  */
 #include "kernel/harden/cow.h"
 
+#include "arch/pte.h"
 #include "kernel/fs/shmem.h"
 #include "kernel/fs/vfs.h"
 #include "kernel/harden/rows.h"

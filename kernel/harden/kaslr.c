@@ -15,6 +15,7 @@
 #include "kernel/harden/kaslr.h"
 
 #include "arch/arch.h"
+#include "arch/pte.h"
 #include "kernel/harden/rows.h"
 #include "kernel/lib/print.h"
 #include "kernel/lib/random.h"

@@ -7,6 +7,7 @@
  * Limit:     A NULL pointer with a large, attacker-chosen index.
  * Check:     grade/tests/test_harden.py walks every address space; attack null-guard.
  */
+#include "arch/pte.h"
 #include "kernel/errno.h"
 #include "kernel/harden/rows.h"
 #include "kernel/lib/print.h"

@@ -8,7 +8,7 @@
  * Limit:     Code that is already mapped can be reused (see aslr, cfi).
  * Check:     grade/tests/test_harden.py walks every address space; attack nx.
  */
-#include "arch/arch.h"
+#include "arch/pte.h"
 #include "kernel/harden/rows.h"
 #include "kernel/lib/print.h"
 #include "kernel/mm/vm.h"

@@ -1,6 +1,7 @@
 /*
  * Page faults: finding the frame for an access that the area allows.
  */
+#include "arch/pte.h"
 #include "kernel/errno.h"
 #include "kernel/fs/vfs.h"
 #include "kernel/harden/cow.h"

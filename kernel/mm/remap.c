@@ -1,6 +1,7 @@
 /*
  * What else changes areas that are there: mprotect, mremap, madvise, mlock.
  */
+#include "arch/pte.h"
 #include "kernel/errno.h"
 #include "kernel/fs/vfs.h"
 #include "kernel/harden/cow.h"

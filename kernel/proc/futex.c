@@ -9,6 +9,7 @@
  */
 #include "kernel/proc/futex.h"
 
+#include "arch/pte.h"
 #include "kernel/errno.h"
 #include "kernel/fs/vfs.h"
 #include "kernel/mm/page.h"

@@ -1,6 +1,7 @@
 /*
  * System calls: memory.
  */
+#include "arch/pte.h"
 #include "kernel/errno.h"
 #include "kernel/fs/vfs.h"
 #include "kernel/mm/mman.h"
