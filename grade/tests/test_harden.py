@@ -39,6 +39,7 @@ EFLAGS_AC = 1 << 18
 
 MOMENTS = 6
 SOAK_SEEDS = 6
+RIGHTS_CHANGED = 10     # as often as user/test/rights.c says so
 
 pytestmark = pytest.mark.guest
 
@@ -47,6 +48,14 @@ pytestmark = pytest.mark.guest
 def load(arch: str, build: Build) -> Iterator[Image]:
     """The workload's symbols."""
     opened = Image(ROOT / "build" / arch / "user" / "test-load")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def rights(arch: str, build: Build) -> Iterator[Image]:
+    """The symbols of a program that has entries written again."""
+    opened = Image(ROOT / "build" / arch / "user" / "test-rights")
     yield opened
     opened.close()
 
@@ -281,6 +290,16 @@ SMP = pytest.mark.parametrize("smp", [1, 4])
 def test_user_data_is_never_executable(boot: Boot, image: Image, load: Image, seed: int, looks: Path,
                                        smp: int) -> None:
     check_row("nx", smp, boot, image, load, seed, looks)
+
+
+def test_data_stays_data_when_its_entries_are_written_anew(boot: Boot, image: Image, rights: Image) -> None:
+    m = boot(run="/bin/test-rights", smp=2, paused=True, icount=True, keep=True)
+    image = image.at(m)
+    for changed in range(RIGHTS_CHANGED):
+        stop = m.run_until(rights.sym("rights_changed"), timeout=60)
+        kernel = Kernel(m, image)
+        assert current_name(kernel, stop.cpu) == "test-rights"
+        assert not nx_problems(kernel, kernel.spaces()), f"change {changed}"
 
 
 @SMP
