@@ -295,11 +295,13 @@ def test_user_data_is_never_executable(boot: Boot, image: Image, load: Image, se
 def test_data_stays_data_when_its_entries_are_written_anew(boot: Boot, image: Image, rights: Image) -> None:
     m = boot(run="/bin/test-rights", smp=2, paused=True, icount=True, keep=True)
     image = image.at(m)
-    for changed in range(RIGHTS_CHANGED):
+    changes = 0
+    while changes < RIGHTS_CHANGED:
         stop = m.run_until(rights.sym("rights_changed"), timeout=60)
         kernel = Kernel(m, image)
-        assert current_name(kernel, stop.cpu) == "test-rights"
-        assert not nx_problems(kernel, kernel.spaces()), f"change {changed}"
+        if current_name(kernel, stop.cpu) == "test-rights":     # another program may have code at this address
+            changes += 1
+            assert not nx_problems(kernel, kernel.spaces()), f"change {changes}"
 
 
 @SMP

@@ -71,7 +71,7 @@ PHASES = [
 ]
 EXPECTED = {
     "kinds": ("a page that nobody asked to be executable is not, on either CPU", "what does an entry get, and from which "
-              "of its area's permissions? arch/*/machine.h, kernel/mm/fault.c"),
+              "of its area's permissions? arch/*/entries.h, kernel/mm/fault.c"),
     "segments": ("of a program's segments those with PF_X are executable, and no other", "map_segment() in kernel/proc/elf.c"),
     "forked": ("data is no more executable in a child than it was in the parent, in either before and after a write",
                "who makes the child's entries, and what does pte_prot() say of the parent's?"),

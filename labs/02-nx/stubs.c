@@ -1,6 +1,6 @@
 /* The starter's code: it works, and whatever a program may read it may run.  Sections as cut names them. */
 
-/* ==== arch/x86_64/machine.h ==== */
+/* ==== arch/x86_64/entries.h ==== */
 
 /*
  * What an entry allows.
@@ -44,7 +44,7 @@ x86_pte_bits(unsigned prot)
 	return bits | PTE_P;
 }
 
-/* ==== arch/aarch64/machine.h ==== */
+/* ==== arch/aarch64/entries.h ==== */
 
 /*
  * What an entry allows.
