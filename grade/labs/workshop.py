@@ -26,7 +26,7 @@ BASE_SECONDS, BUILD_SECONDS = 1800, 240
 FILE_MAX = 1 << 20
 PROGRAM_BASE = 0x7000000        # staff-built programs are linked where no other program is
 PROGRAM_FLAGS = ["-std=gnu11", "-O2", "-g", "-static", "-pthread", "-no-pie", "-Wall", "-Wextra", "-Werror",
-                 "-I.", f"-Wl,-Ttext-segment={PROGRAM_BASE:#x}", "-Wl,--build-id=none",
+                 "-I.", f"-Wl,-Ttext-segment={PROGRAM_BASE:#x}", "-Wl,-z,separate-code", "-Wl,--build-id=none",
                  "-ffile-prefix-map=/rampart=."]
 BASES_KEPT = 2
 ANSWER = "answer"               # of a base: the editable files of the tree that it was made of

@@ -265,7 +265,7 @@ kinds_of_files(void)
 	show(AT_FILES);
 }
 
-/* Those of this program, as its headers have them. */
+/* Those of this program, as its headers have them; its constants have one of their own (-z separate-code). */
 static void
 segments(void)
 {
