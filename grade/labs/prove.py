@@ -186,7 +186,7 @@ def _loses(name: str, checks: list[str]) -> Callable[[Grade], Proof]:
 def _red(name: str) -> Callable[[Grade], Proof]:
     def judge(g: Grade) -> Proof:
         failed = [v.name for v in [*g.gates, *g.checks] if not v.passed]
-        first = next((v.name for v in [*g.gates, *g.checks] if v.decided and not v.passed), *failed[:1])
+        first = next((v.name for v in [*g.gates, *g.checks] if v.decided and not v.passed), failed[0] if failed else "nothing")
         return Proof(name, "some check red", bool(failed) and not g.problem, g.problem or f"{first} is red",
                      [g.problem_text] if g.problem else [])
     return judge

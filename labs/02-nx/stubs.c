@@ -88,34 +88,6 @@ a64_pte_bits(unsigned prot)
 	return bits | PTE_VALID;
 }
 
-/* ==== kernel/harden/nx.c ==== */
-
-/*
- * nx
- *
- * Threat:    Data that an attacker wrote, on a stack, a heap or in a mapped file, is run as code.
- * Property:  A user page is executable only if its mapping asked for PROT_EXEC.
- * Mechanism: Yours.
- * Limit:     Yours: what can an attacker run who cannot bring any code?
- * Check:     make grade; user/attack/nx.c.
- */
-#include "arch/arch.h"
-#include "kernel/harden/rows.h"
-#include "kernel/lib/print.h"
-
-/*
- * To do: the processors obey the bit (harden_poll_cpus, as in other rows).  Does anybody set it?  A live probe looks
- * at entries: this process has some, and areas that say what they should be.
- */
-static enum harden_state
-probe(char *how, size_t size)
-{
-	snprintf(how, size, "nobody has looked");
-	return HARDEN_OFF;
-}
-
-const struct mitigation nx_row = {"nx", "user data is not executable", probe};
-
 /* ==== kernel/mm/remap.c ==== */
 
 /* To do: with what is taken away here, who still believes the old entry?  To execute is more than to read. */
