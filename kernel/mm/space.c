@@ -224,13 +224,13 @@ gather(struct copy *c, uint64_t va, pte_t pte)
 		map_gathered(c);
 }
 
-/* Gives the child a frame of its own with p's contents.  False: it cannot, share as usual. */
+/* Gives the child a frame of its own with p's contents.  False: there is none. */
 static bool
 copy_page(struct copy *c, uint64_t va, struct page *p, pte_t old)
 {
 	struct page *q;
 
-	if (!(pte_prot(old) & PROT_WRITE) || page_alloc(PAGE_ANON, &q) != 0)
+	if (page_alloc(PAGE_ANON, &q) != 0)
 		return false;
 	memcpy(page_addr(q), page_addr(p), PAGE_SIZE);
 	gather(c, va, pte_make(page_paddr(q), pte_prot(old)));
@@ -248,12 +248,23 @@ copy_pte(void *arg, uint64_t va, pte_t old)
 	/* The child finds what is in the page cache by itself. */
 	if (p->type != PAGE_ANON || c->err)
 		return old;
-	if (va == c->eager && copy_page(c, va, p, old))
+	if (va == c->eager && (pte_prot(old) & PROT_WRITE) && copy_page(c, va, p, old))
 		return old;
 	e = cow_share(p, old);
 	gather(c, va, e);
 	c->protected |= !pte_equal(e, old);
 	return e;
+}
+
+/*
+ * Other threads of the parent may write through their TLBs until here: the child, which has not run
+ * yet, sees that as written before the fork.
+ */
+static void
+flush_protected(struct vm *parent, const struct copy *c)
+{
+	if (c->protected)
+		arch_tlb_flush(&parent->pt, 0, USER_END);
 }
 
 /* A copy of area a, and of its private pages, for the child. */
@@ -315,12 +326,7 @@ vm_fork(struct vm *parent, struct vm **out)
 		err = fork_area(parent, child, parent->areas[i], &c);
 	map_gathered(&c);
 	err = err ? err : c.err;
-	/*
-	 * Other threads of the parent may write through their TLBs until here: the child, which has not
-	 * run yet, sees that as written before the fork.
-	 */
-	if (c.protected)
-		arch_tlb_flush(&parent->pt, 0, USER_END);
+	flush_protected(parent, &c);
 	mutex_unlock(&child->lock);
 	mutex_unlock(&parent->lock);
 	if (err) {
