@@ -97,8 +97,11 @@ spin(void *arg)
 {
 	must(pin(!cpu) == 0);
 	atomic_store(&running, 1);
-	while (atomic_load(&running))
+	while (atomic_load(&running)) {
+		for (volatile int i = 0; i < 2000; i++)
+			continue;
 		relax();
+	}
 	return arg;
 }
 
@@ -274,7 +277,7 @@ have_act(int who, struct step s)
 static void
 look(void)
 {
-	const struct timespec moment = {0, 200000};
+	const struct timespec moment = {0, 50000};
 
 	nanosleep(&moment, NULL); /* meanwhile all others come to rest */
 	for (int i = 0; i < PROCESSES; i++)
