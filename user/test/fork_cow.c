@@ -334,23 +334,6 @@ read_only_stays_read_only_in_threads_that_fork(void)
 }
 
 static void
-a_page_that_was_read_and_made_writable_is_not_the_files(void)
-{
-	int fd = ok(open("f", O_RDWR | O_CREAT, 0600));
-	char c;
-
-	ok(ftruncate(fd, PAGE));
-	char *private = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, fd, 0);
-	check(private != MAP_FAILED);
-	check_eq(t_peek(private), 0);
-	ok(mprotect(private, PAGE, PROT_READ | PROT_WRITE));
-	private[0] = 'p';
-	check_eq(pread(fd, &c, 1, 0), 1);
-	check_eq(c, 0);
-	check_eq(private[0], 'p');
-}
-
-static void
 fork_many_times_in_a_row(void)
 {
 	volatile char *m = t_map(32 * PAGE, PROT_READ | PROT_WRITE);
@@ -437,7 +420,6 @@ static const struct test tests[] = {
 	TEST(read_only_again_after_copy),
 	TEST(read_only_stays_read_only_in_parent_and_children),
 	TEST(read_only_stays_read_only_in_threads_that_fork),
-	TEST(a_page_that_was_read_and_made_writable_is_not_the_files),
 	TEST(fork_many_times_in_a_row),
 	TEST(dontfork_and_wipeonfork),
 	TEST(a_file_may_shrink_while_its_users_fork),

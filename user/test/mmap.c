@@ -227,6 +227,23 @@ private_file_mapping(void)
 }
 
 static void
+a_page_that_was_read_and_made_writable_is_not_the_files(void)
+{
+	int fd = ok(open("f", O_RDWR | O_CREAT, 0600));
+	char c;
+
+	ok(ftruncate(fd, PAGE));
+	char *private = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, fd, 0);
+	check(private != MAP_FAILED);
+	check_eq(t_peek(private), 0);
+	ok(mprotect(private, PAGE, PROT_READ | PROT_WRITE));
+	private[0] = 'p';
+	check_eq(pread(fd, &c, 1, 0), 1);
+	check_eq(c, 0);
+	check_eq(private[0], 'p');
+}
+
+static void
 shared_file_mapping(void)
 {
 	int fd = ok(open("f", O_RDWR | O_CREAT, 0600));
@@ -459,6 +476,7 @@ static const struct test tests[] = {
 	TEST(mremap_grows_moves_and_shrinks),
 	TEST(dontneed_zeroes),
 	TEST(private_file_mapping),
+	TEST(a_page_that_was_read_and_made_writable_is_not_the_files),
 	TEST(shared_file_mapping),
 	TEST(beyond_the_end_is_sigbus),
 	TEST(brk_grows_and_shrinks),
