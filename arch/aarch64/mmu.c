@@ -282,6 +282,16 @@ map_ram(struct boot_range r)
 	}
 }
 
+static void
+map_image(void)
+{
+	map_section(__text_start, __text_end, PROT_READ | PROT_EXEC);
+	map_section(__rodata_start, __rodata_end, PROT_READ);
+	map_section(__ro_after_init_start, __ro_after_init_end, PROT_READ | PROT_WRITE);
+	map_section(__vdso_start, __vdso_end, PROT_READ);
+	map_section(__data_start, __data_end, PROT_READ | PROT_WRITE);
+}
+
 /* The roots of the kernel and of user mode (row kpti): neighbours, so that one bit tells them apart. */
 static void
 make_kernel_roots(void)
@@ -318,11 +328,7 @@ arch_vm_init(void)
 	make_kernel_roots();
 	for (unsigned i = 0; i < boot_info.nram; i++)
 		map_ram(boot_info.ram[i]);
-	map_section(__text_start, __text_end, PROT_READ | PROT_EXEC);
-	map_section(__rodata_start, __rodata_end, PROT_READ);
-	map_section(__ro_after_init_start, __ro_after_init_end, PROT_READ | PROT_WRITE);
-	map_section(__vdso_start, __vdso_end, PROT_READ);
-	map_section(__data_start, __data_end, PROT_READ | PROT_WRITE);
+	map_image();
 	map_device(f->gicd);
 	map_device(f->gicc);
 	for (unsigned i = 0; i < MAX_GIC_REGIONS; i++)
@@ -344,16 +350,22 @@ arch_vm_init(void)
 	a64_window_ready();
 }
 
+/* Start-up's code writes SCTLR_EL1 without a check (row pin). */
+static void
+retire_start_up(void)
+{
+	protect_kernel((uint64_t)__text_start, (uint64_t)(__text_boot_end - __text_start),
+		       kernel_prot(PROT_READ));
+	arch_tlb_flush(&kernel_pt, (uint64_t)__text_start, (uint64_t)__text_boot_end);
+}
+
 void
 arch_protect_init_data(void)
 {
 	uint64_t start = (uint64_t)__ro_after_init_start, end = (uint64_t)__ro_after_init_end;
 	uint64_t alias = direct(a64_image_phys(__ro_after_init_start));
 
-	/* It writes SCTLR_EL1 without a check (row pin). */
-	protect_kernel((uint64_t)__text_start, (uint64_t)(__text_boot_end - __text_start),
-		       kernel_prot(PROT_READ));
-	arch_tlb_flush(&kernel_pt, (uint64_t)__text_start, (uint64_t)__text_boot_end);
+	retire_start_up();
 	protect_kernel(start, end - start, kernel_prot(PROT_READ));
 	protect_kernel(alias, end - start, kernel_prot(PROT_READ));
 	arch_tlb_flush(&kernel_pt, start, end);

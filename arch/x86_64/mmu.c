@@ -296,10 +296,28 @@ map_entry_area(void)
 	}
 }
 
+static void
+map_image(void)
+{
+	uint64_t text_size = (uint64_t)(__rodata_end - __text_start);
+
+	map_section(__text_start, __text_end, kernel_prot(PROT_READ | PROT_EXEC));
+	map_section(__rodata_start, __rodata_end, kernel_prot(PROT_READ));
+	map_section(__ro_after_init_start, __ro_after_init_end,
+		    kernel_prot(PROT_READ | PROT_WRITE));
+	map_section(__vdso_start, __vdso_end, kernel_prot(PROT_READ));
+	map_section(__data_start, __data_end, kernel_prot(PROT_READ | PROT_WRITE));
+
+	/* Text and rodata have a second address in the direct map; so has the bring-up code. */
+	protect_kernel(direct(image_phys(__text_start)), text_size, kernel_prot(PROT_READ));
+	protect_kernel(direct(image_phys(__vdso_start)), (uint64_t)(__vdso_end - __vdso_start),
+		       kernel_prot(PROT_READ));
+	protect_kernel(direct(TRAMPOLINE_CODE), PAGE_SIZE, kernel_prot(PROT_READ));
+}
+
 void
 arch_vm_init(void)
 {
-	uint64_t text_size = (uint64_t)(__rodata_end - __text_start);
 	const uint64_t *e, *root;
 
 	if (!harden_wanted(HARDEN_NX))
@@ -322,18 +340,7 @@ arch_vm_init(void)
 		map_kernel(direct(acpi_info.ioapic), acpi_info.ioapic, PAGE_SIZE,
 			   PROT_READ | PROT_WRITE | PROT_DEVICE);
 
-	map_section(__text_start, __text_end, kernel_prot(PROT_READ | PROT_EXEC));
-	map_section(__rodata_start, __rodata_end, kernel_prot(PROT_READ));
-	map_section(__ro_after_init_start, __ro_after_init_end,
-		    kernel_prot(PROT_READ | PROT_WRITE));
-	map_section(__vdso_start, __vdso_end, kernel_prot(PROT_READ));
-	map_section(__data_start, __data_end, kernel_prot(PROT_READ | PROT_WRITE));
-
-	/* Text and rodata have a second address in the direct map; so has the bring-up code. */
-	protect_kernel(direct(image_phys(__text_start)), text_size, kernel_prot(PROT_READ));
-	protect_kernel(direct(image_phys(__vdso_start)), (uint64_t)(__vdso_end - __vdso_start),
-		       kernel_prot(PROT_READ));
-	protect_kernel(direct(TRAMPOLINE_CODE), PAGE_SIZE, kernel_prot(PROT_READ));
+	map_image();
 
 	/* Make the stack area's top-level entries now: every root copies them. */
 	if (make_entry(kernel_pt.root, kstack_area_base, 3, &e) ||
@@ -353,15 +360,21 @@ arch_vm_init(void)
 	x86_cpu_init(&cpus[0]);
 }
 
+/* Start-up's code writes control registers without a check (row pin). */
+static void
+retire_start_up(void)
+{
+	protect_kernel((uint64_t)__text_start, (uint64_t)(__text_boot_end - __text_start),
+		       kernel_prot(PROT_READ));
+	arch_tlb_flush(&kernel_pt, (uint64_t)__text_start, (uint64_t)__text_boot_end);
+}
+
 void
 arch_protect_init_data(void)
 {
 	uint64_t size = (uint64_t)(__ro_after_init_end - __ro_after_init_start);
 
-	/* It writes control registers without a check (row pin). */
-	protect_kernel((uint64_t)__text_start, (uint64_t)(__text_boot_end - __text_start),
-		       kernel_prot(PROT_READ));
-	arch_tlb_flush(&kernel_pt, (uint64_t)__text_start, (uint64_t)__text_boot_end);
+	retire_start_up();
 	protect_kernel((uint64_t)__ro_after_init_start, size, kernel_prot(PROT_READ));
 	protect_kernel(direct(image_phys(__ro_after_init_start)), size, kernel_prot(PROT_READ));
 	arch_tlb_flush(&kernel_pt, (uint64_t)__ro_after_init_start,
