@@ -1,0 +1,233 @@
+/* The starter's code: it works, and everything may be written and executed.  Sections as cut names them. */
+
+/* ==== kernel/harden/wp.c ==== */
+
+/*
+ * To do: each CPU calls it as it comes up.  There was write protection when it started; who took it away, and
+ * what has the kernel written since where it should not have?
+ */
+void
+wp_cpu_init(void)
+{
+	arch_write_protect_set(false);
+}
+
+/* ==== kernel/mm/vm.c ==== */
+
+/*
+ * To do: 0 or -EACCES, for memory of vm's that has old_prot and is to have new_prot.  What is never both, and
+ * what does not become executable any more?  vm->allow_wx and harden=-wx (harden_wanted) are excused.  Nobody
+ * asks yet.
+ */
+int
+vm_check_wx(const struct vm *vm unused, unsigned old_prot unused, unsigned new_prot unused)
+{
+	return 0;
+}
+
+/* To do: every new area comes by here, an exempt program's too.  Which of them must not be? */
+static int
+map_locked(struct vm *vm, struct vma *model, uint64_t addr, unsigned flags, struct vma **dead,
+	   uint64_t *out)
+{
+	uint64_t length = model->end - model->start, npages = length >> PAGE_SHIFT;
+	struct vma *a;
+	int err;
+
+	if (!(flags & MAP_FIXED)) {
+		err = vm_find_free(vm, addr, length, &addr);
+		if (err)
+			return err;
+	} else if (flags & MAP_FIXED_NOREPLACE) {
+		unsigned i = vm_index(vm, addr);
+
+		if (i < vm->count && vm->areas[i]->start < addr + length)
+			return -EEXIST;
+	}
+	model->start = addr;
+	model->end = addr + length;
+	model->flags |= vm->lock_future;
+	if (model->flags & VMA_LOCKED) {
+		err = vm_check_locked(vm, npages);
+		if (err)
+			return err;
+	}
+	err = vm_check_limits(vm, npages, flags & MAP_NORESERVE ? 0 : model->prot, model->flags);
+	if (err)
+		return err;
+	/* Three: two that unmapping may split off, and the new one. */
+	if (vm_reserve(vm, 3) != 0 || (a = vma_clone(model)) == NULL)
+		return -ENOMEM;
+	err = vm_unmap_locked(vm, addr, addr + length, dead);
+	if (err) {
+		bury(a, dead);
+		return err;
+	}
+	vm_insert(vm, a, dead);
+	*out = addr;
+	return 0;
+}
+
+/* ==== kernel/mm/remap.c ==== */
+
+/* To do: mprotect asks for each area that it comes to.  Which rights does the area not get? */
+static int
+check_protect(struct vm *vm, const struct vma *a, uint64_t npages, unsigned prot)
+{
+	int err = 0;
+
+	if (prot & ~a->max_prot)
+		return -EACCES;
+	if (vma_is_private_writable(prot, a->flags) && !vma_is_private_writable(a->prot, a->flags)) {
+		vm->total_pages -= npages; /* they are counted already */
+		err = vm_check_limits(vm, npages, prot, a->flags);
+		vm->total_pages += npages;
+	}
+	return err;
+}
+
+/* ==== kernel/proc/elf.c ==== */
+
+/* To do: which segments does a program not start with?  allow_wx: it is excused. */
+static int
+check_segments(struct elf *e, bool allow_wx unused)
+{
+	e->low = UINT64_MAX;
+	e->high = 0;
+	e->align = PAGE_SIZE;
+	for (unsigned i = 0; i < e->header.phnum; i++) {
+		const struct elf_segment *s = &e->segments[i];
+
+		if (s->type != PT_LOAD || s->memsz == 0)
+			continue;
+		if (!segment_ok(e, s, e->high))
+			return -ENOEXEC;
+		if (e->low == UINT64_MAX)
+			e->low = ALIGN_DOWN(s->vaddr, PAGE_SIZE);
+		e->high = ALIGN_UP(s->vaddr + s->memsz, PAGE_SIZE);
+		e->align = MAX(e->align, s->align);
+	}
+	return e->high ? 0 : -ENOEXEC;
+}
+
+/* ==== arch/x86_64/mmu.c ==== */
+
+/* To do: what a page of the kernel's asks for, and what it gets.  With harden=-wx it gets everything. */
+static unsigned
+kernel_prot(unsigned prot unused)
+{
+	return PROT_READ | PROT_WRITE | PROT_EXEC;
+}
+
+/*
+ * To do: which rights does each section need, from here on and after start-up?  All of RAM is mapped already,
+ * the image and the code that other CPUs start with (TRAMPOLINE_CODE) too.
+ */
+static void
+map_image(void)
+{
+	unsigned prot = kernel_prot(PROT_READ | PROT_WRITE | PROT_EXEC);
+
+	map_section(__text_start, __text_end, prot);
+	map_section(__rodata_start, __rodata_end, prot);
+	map_section(__ro_after_init_start, __ro_after_init_end, prot);
+	map_section(__vdso_start, __vdso_end, prot);
+	map_section(__data_start, __data_end, prot);
+}
+
+/* To do: start-up is over, the other CPUs run.  What will never be written again, and by which addresses? */
+void
+arch_protect_init_data(void)
+{
+	retire_start_up();
+}
+
+/* ==== arch/aarch64/mmu.c ==== */
+
+/*
+ * To do: what a page of the kernel's asks for, and what it gets.  With harden=-wx it gets everything; with
+ * harden=-wp what is not code is writable, for there is no bit that makes the kernel ignore read-only pages.
+ */
+static unsigned
+kernel_prot(unsigned prot unused)
+{
+	return PROT_READ | PROT_WRITE | PROT_EXEC;
+}
+
+/* To do: a part of the image at its link address.  It has another one (map_ram). */
+static void
+map_section(const char *start, const char *end, unsigned prot)
+{
+	map_kernel((uint64_t)start, a64_image_phys(start), (uint64_t)(end - start), kernel_prot(prot));
+}
+
+/*
+ * To do: a range of RAM, in the direct map.  What lies in it that should not have the rights of data?  Only the
+ * image's part is in small pages.
+ */
+static void
+map_ram(struct boot_range r)
+{
+	struct boot_range image = arch_kernel_image();
+	unsigned prot = kernel_prot(PROT_READ | PROT_WRITE);
+	uint64_t end = r.base.v + r.size, image_end = image.base.v + image.size;
+
+	if (image.base.v >= r.base.v && image_end <= end) {
+		map_kernel(direct(r.base.v), r.base.v, image.base.v - r.base.v, prot);
+		for (uint64_t pa = image.base.v; pa < image_end; pa += PAGE_SIZE)
+			map_kernel(direct(pa), pa, PAGE_SIZE, prot);
+		map_kernel(direct(image_end), image_end, end - image_end, prot);
+	} else {
+		map_kernel(direct(r.base.v), r.base.v, r.size, prot);
+	}
+}
+
+/* To do: which rights does each section need, from here on and after start-up? */
+static void
+map_image(void)
+{
+	unsigned prot = PROT_READ | PROT_WRITE | PROT_EXEC;
+
+	map_section(__text_start, __text_end, prot);
+	map_section(__rodata_start, __rodata_end, prot);
+	map_section(__ro_after_init_start, __ro_after_init_end, prot);
+	map_section(__vdso_start, __vdso_end, prot);
+	map_section(__data_start, __data_end, prot);
+}
+
+/* To do: start-up is over, the other CPUs run.  What will never be written again, and by which addresses? */
+void
+arch_protect_init_data(void)
+{
+	retire_start_up();
+}
+
+/*
+ * To do: this CPU comes to a program that is exempt from W^X (off), or leaves it.  If a bit of SCTLR_EL1 is set
+ * on this CPU, it must not be while such a program runs; it may be cached in the TLB (ARM D8.4.2).
+ */
+static void
+set_wxn(struct cpu *c, bool off)
+{
+	c->wxn_off = off;
+}
+
+/* ==== arch/aarch64/cpu.c ==== */
+
+/* To do: each CPU, first of all.  Which bit of SCTLR_EL1 makes writable pages not executable, whatever they say? */
+void
+a64_cpu_init(struct cpu *c)
+{
+	uint64_t sctlr = READ_SYSREG(sctlr_el1) | SCTLR_UMA;
+
+	/* Everything open that row umip closes, and PAN clear until row smap sets it. */
+	WRITE_SYSREG(cntkctl_el1, 3);
+	if (a64_has_pmu())
+		WRITE_SYSREG(pmuserenr_el0, 1);
+	if (arch_user_access_guard_supported())
+		WRITE_SYSREG(S3_0_C4_C2_3, 0);
+	if (!harden_wanted(HARDEN_STACK_GUARD))
+		c->vectors = (uint64_t)a64_vectors_unchecked;
+	WRITE_SYSREG(vbar_el1, c->vectors);
+	a64_write_sctlr(sctlr);
+}
