@@ -39,7 +39,7 @@ TRAMPOLINE = {"x86_64": (0x8000, 0x9000), "aarch64": None}      # where it is a 
 # As lab-wx.c asks, in its order.
 BOTH = ["mmap, private, RWX", "mmap, private, -WX", "mmap, shared, RWX", "mmap of a file, private, RWX",
         "mmap of a file, shared, RWX", "mmap, MAP_FIXED over writable memory, RWX", "mprotect of writable memory, RWX",
-        "mprotect of a file's code, RWX", "mprotect of shared code, -WX"]
+        "mprotect of a file's code, RWX", "mprotect of shared memory, -WX"]
 SHARED = {12: "mmap of a file, shared, R-X", 13: "mprotect of a shared file's page, R-X"}
 GAIN = ["mprotect of written memory, R-X", "writable, readable, executable", "writable, nothing, executable",
         "a child's, whose parent has written it", "after mremap", "after MADV_DONTNEED", "of two areas the second was writable",
