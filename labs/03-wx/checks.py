@@ -310,9 +310,12 @@ COPY = Target("the code that other CPUs start with", "", True)
 def plan(run: Run) -> list[tuple[int, Target, float]]:
     """On which CPU what is written, in drawn order."""
     r = run.rng("writes")
-    targets = [(r.randrange(2), t, r.random()) for t in [*TARGETS, *([COPY] if TRAMPOLINE[run.workshop.arch] else [])]]
-    r.shuffle(targets)
-    return targets
+    targets = [*TARGETS, *([COPY] if TRAMPOLINE[run.workshop.arch] else [])]
+    if run.twist("constants-once") is not None:     # nothing is there that could be refused
+        targets = [t for t in targets if not (t.section == "rodata" and t.alias)]
+    drawn = [(r.randrange(2), t, r.random()) for t in targets]
+    r.shuffle(drawn)
+    return drawn
 
 
 def arguments(run: Run) -> str:
