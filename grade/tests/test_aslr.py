@@ -6,16 +6,15 @@ of the program that started it. Guests count instructions (-icount) and have a s
 
 from __future__ import annotations
 
-import math
 import struct
 import subprocess
-from itertools import combinations
 from pathlib import Path
 
 import pytest
 
 from grade.frames import frames, mappings
 from grade.image import Image
+from grade.layouts import IMAGE, PARTS, SIZE, Layout, drawn_bits, unlikely, unpack
 from grade.moments import qemu_seed
 from grade.plugin import Boot, Build
 from grade.qemu import ARCHES, Machine
@@ -23,25 +22,12 @@ from grade.spaces import Kernel
 from grade.walk import aliases_of, user_accessible
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PARTS = ("stack", "mmap", "interpreter", "vdso", "program", "heap")     # user/layout/layout.h
 SAMPLES, SOAK_SAMPLES = 100, 2000
 WRONGLY = 1e-9      # a correct kernel fails a whole test less often
 
 pytestmark = [pytest.mark.guest, pytest.mark.timeout(600)]
 
-Layout = dict[str, int]
-
-# The bits of each address that are drawn: from, to (exclusive). Images are aligned as their linker says. The heap's
-# are those of its distance from the program.
-IMAGE = {"x86_64": (12, 40), "aarch64": (16, 44)}
 TIB = 1 << 40
-
-
-def drawn_bits(arch: str) -> dict[str, tuple[int, int]]:
-    """Which bits of each part must be drawn."""
-    return {"stack": (4, 40), "mmap": (12, 40), "interpreter": IMAGE[arch], "vdso": (12, 40), "program": IMAGE[arch],
-            "heap": (12, 30)}
-
 
 # The windows of kernel/harden/aslr.c: the lowest address of each, and its size.
 WINDOWS = {
@@ -58,10 +44,10 @@ def sampled(machine: Machine, count: int) -> list[Layout]:
     program = Image(ROOT / "build" / machine.arch.name / "user" / "test-aslr")
     try:
         stop = machine.run_until(program.sym("samples_taken"), timeout=500)
-        table = machine.gdb.read(program.sym("samples"), count * 8 * len(PARTS), stop.cpu)
+        table = machine.gdb.read(program.sym("samples"), count * SIZE, stop.cpu)
     finally:
         program.close()
-    out = [dict(zip(PARTS, words)) for words in struct.iter_unpack(f"<{len(PARTS)}Q", table)]
+    out = unpack(table)
     missing = {part for layout in out for part in PARTS if layout[part] == 0}
     assert not missing, f"nothing is where the kernel says: {missing}"
     return out
@@ -84,33 +70,9 @@ def layouts(build: Build, seed: int) -> list[Layout]:
 # ---- what is drawn ----------------------------------------------------------------------------------------
 
 
-def columns(layouts: list[Layout], arch: str) -> dict[str, int]:
-    """Each drawn bit's values in all layouts, one after the other, as the bits of one number."""
-    out = {}
-    for part, (low, high) in drawn_bits(arch).items():
-        values = [one[part] - (one["program"] if part == "heap" else 0) for one in layouts]
-        for bit in range(low, high):
-            out[f"{part} bit {bit}"] = sum((v >> bit & 1) << i for i, v in enumerate(values))
-    return out
-
-
-def unlikely(layouts: list[Layout], arch: str) -> list[str]:
-    """Bits that are not drawn evenly, that follow from the exec before, or that say something of another bit, of
-    the same part or of another. Of fair draws some is found with a probability below WRONGLY: Hoeffding's bound on
-    each, divided among all."""
-    bits, n = columns(layouts, arch), len(layouts)
-    looks = {name: (value, n) for name, value in bits.items()}
-    looks |= {f"{name} after an exec": ((value ^ value >> 1) & (1 << n - 1) - 1, n - 1) for name, value in bits.items()}
-    looks |= {f"{a} and {b}": (bits[a] ^ bits[b], n) for a, b in combinations(bits, 2)}
-    allowed = math.sqrt(n / 2 * math.log(2 * len(looks) / WRONGLY))
-    assert allowed < n / 2, "too few layouts to see a bit that never changes"
-    return [f"{name}: {value.bit_count()} of {of}" for name, (value, of) in looks.items()
-            if abs(value.bit_count() - of / 2) > allowed]
-
-
 def test_every_bit_of_every_part_is_drawn_and_says_nothing_of_another(layouts: list[Layout], arch: str) -> None:
-    wrong = unlikely(layouts, arch)
-    assert not wrong, f"{len(wrong)}: " + "; ".join(wrong[:20])
+    wrong = unlikely(layouts, drawn_bits(arch), WRONGLY)
+    assert not wrong, f"{len(wrong)}: " + "; ".join(map(str, wrong[:20]))
 
 
 def outside(layouts: list[Layout], arch: str) -> list[str]:
@@ -159,8 +121,8 @@ def test_without_the_row_every_program_lies_where_the_last_one_did(build: Build,
 @pytest.mark.parametrize("step", range(2))
 def test_bits_are_even_and_independent_over_thousands_of_execs(build: Build, seed: int, arch: str, step: int) -> None:
     found = take(build, qemu_seed(seed, f"aslr-soak-{step}"), SOAK_SAMPLES)
-    wrong = unlikely(found, arch)
-    assert not wrong, f"{len(wrong)}: " + "; ".join(wrong[:20])
+    wrong = unlikely(found, drawn_bits(arch), WRONGLY)
+    assert not wrong, f"{len(wrong)}: " + "; ".join(map(str, wrong[:20]))
     assert not outside(found, arch)
 
 

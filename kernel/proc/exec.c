@@ -208,6 +208,17 @@ compute_cred(struct exec_state *e)
 
 /* ---- The new address space ------------------------------------------------------------------- */
 
+/* Where the program's parts go.  Nobody makes a set-ID program lie where he knows. */
+static void
+choose_layout(struct exec_state *e)
+{
+	bool fixed = (current->process->personality & ADDR_NO_RANDOMIZE) && !e->setid;
+
+	aslr_layout(&e->layout, fixed);
+	e->vm->stack_top = e->layout.stack_top;
+	e->vm->mmap_top = e->layout.mmap_top;
+}
+
 static int
 build_vm(struct exec_state *e, uint64_t *sp)
 {
@@ -217,9 +228,7 @@ build_vm(struct exec_state *e, uint64_t *sp)
 	if (err)
 		return err;
 	e->vm = vm;
-	aslr_layout(&e->layout, (current->process->personality & ADDR_NO_RANDOMIZE) && !e->setid);
-	vm->stack_top = e->layout.stack_top;
-	vm->mmap_top = e->layout.mmap_top;
+	choose_layout(e);
 	/* A set-ID program was not asked whether it wants to be exempt. */
 	vm->allow_wx = current->process->allow_wx && !e->setid;
 	err = elf_load(vm, e->file, e->header, e->header_len, &e->layout, &e->image);
