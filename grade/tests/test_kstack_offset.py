@@ -3,11 +3,10 @@ dispatcher calls."""
 
 from __future__ import annotations
 
-from collections import Counter
-
 import pytest
 
 from grade.attacks import current_name, harden_off
+from grade.depths import POINTER, unfair
 from grade.image import Image
 from grade.plugin import Boot
 from grade.qemu import Machine
@@ -17,12 +16,8 @@ from grade.tests.test_harden import told
 KSTACK_SIZE = 32768
 STEP, PLACES = 16, 32
 CALLS = 320
-# Of 320 fair draws from 32 places fewer than 24 places are seen, or one of them 40 times, less than once in 10^9;
-# so it is with the differences of neighbours, and with two equal neighbours.
-SEEN, OFTEN = 24, 40
 CHILDREN = 48
 PROMPT = r"[#$] (?:\x1b\[6n)?\Z"
-POINTER = {"x86_64": "rsp", "aarch64": "sp"}
 
 pytestmark = pytest.mark.guest
 
@@ -47,18 +42,9 @@ def depths(m: Machine, image: Image, function: str, program: str, count: int) ->
 
 def problems(draws: list[int]) -> list[str]:
     """What is wrong with depths in the order in which they came."""
-    places = Counter(draws)
-    steps = Counter((b - a) % (STEP * PLACES) for a, b in zip(draws, draws[1:]))
-    out = []
-    if len(places) > PLACES or any((d - min(draws)) % STEP for d in draws):
-        out.append(f"{len(places)} places, not {PLACES} of {STEP} bytes")
-    if len(places) < SEEN:
-        out.append(f"only {len(places)} places")
-    if max(places.values()) >= OFTEN:
-        out.append(f"one place {max(places.values())} times of {len(draws)}")
-    if len(steps) < SEEN or max(steps.values()) >= OFTEN:
-        out.append(f"from one to the next there are {len(steps)} steps, one of them {max(steps.values())} times")
-    return out
+    found = set(draws)
+    odd = len(found) > PLACES or any((d - min(found)) % STEP for d in found)
+    return ([f"{len(found)} places, not {PLACES} of {STEP} bytes"] if odd else []) + unfair(draws)
 
 
 @pytest.mark.parametrize("smp", [1, 2])

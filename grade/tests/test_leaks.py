@@ -6,13 +6,13 @@ outside, with the addresses of this very start in hand.
 
 from __future__ import annotations
 
-import array
 import contextlib
 import re
 from collections.abc import Iterator
 
 import pytest
 
+from grade.addresses import told
 from grade.image import Image, ImageError
 from grade.moments import rng
 from grade.plugin import ROOT, Boot
@@ -23,7 +23,6 @@ from grade.tests.test_harden import told as harden_states
 
 pytestmark = pytest.mark.guest
 
-NUMBER = re.compile(rb"[0-9a-fA-F]{9,20}")
 POISON = bytes.fromhex("d15ea5ed")      # odd bytes, so that it does not come about by chance
 LOOKS = 20
 # What user mode can read. x86_64's k_gs_base and the control registers are the kernel's; aarch64's TPIDR_EL0 is
@@ -64,21 +63,6 @@ def of_the_file(program: Image, va: int, data: bytes) -> bool:
         return program.bytes_at(va, len(data)) == data
     except ImageError:
         return False
-
-
-def told(kernel: Kernel, memory: bytes) -> list[tuple[int, int]]:
-    """(offset, address) of every kernel address in memory: as an aligned word, or one that a packed structure
-    shifted by four; in hexadecimal or in decimal."""
-    spans = list(kernel.ranges().values())
-    low, high = min(s for s, _ in spans), max(e for _, e in spans)
-    found = []
-    for shift in (0, 4):
-        words = array.array("Q", memory[shift:shift + (len(memory) - shift) // 8 * 8])
-        if words and max(words) >= low:
-            found += [(shift + 8 * i, w) for i, w in enumerate(words) if low <= w < high]
-    for match in NUMBER.finditer(memory):
-        found += [(match.start(), int(match[0], base)) for base in (10, 16) if base == 16 or match[0].isdigit()]
-    return [(at, value) for at, value in found if any(s <= value < e for s, e in spans)]
 
 
 @pytest.mark.parametrize("uid", [0, 1000])

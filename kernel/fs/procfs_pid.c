@@ -207,6 +207,16 @@ snapshot(struct snapshot *s, const struct proc_node *n)
 	return 0;
 }
 
+/* Where things are is the owner's business; stack and instruction pointers nobody's. */
+static void
+print_places(struct text *t, const struct vm *vm, bool any)
+{
+	if (vm)
+		text_printf(t, "%lu %lu %lu 0 0 ", vm->start_code, vm->end_code, vm->stack_top);
+	else
+		text_printf(t, "%d %d 0 0 0 ", any, any);
+}
+
 static int
 stat_show(struct text *t, const struct proc_node *n)
 {
@@ -229,11 +239,7 @@ stat_show(struct text *t, const struct proc_node *n)
 	text_printf(t, "%d %d %d 0 %llu %lu %lu %lu ", 20 + s.nice, s.nice, s.nthreads,
 		    s.start / NS_PER_TICK, use.total * PAGE_SIZE, use.rss,
 		    READ_ONCE(n->process->rlimit[RLIMIT_RSS].cur));
-	/* Where things are is the owner's business; stack and instruction pointers nobody's. */
-	if (vm && full)
-		text_printf(t, "%lu %lu %lu 0 0 ", vm->start_code, vm->end_code, vm->stack_top);
-	else
-		text_printf(t, "%d %d 0 0 0 ", vm != NULL, vm != NULL);
+	print_places(t, full ? vm : NULL, vm != NULL);
 	text_printf(t, "%lu %lu %lu %lu 0 0 0 %d %d 0 %d 0 0 0 ", s.pending | s.shared_pending,
 		    s.blocked, s.ignored, s.caught, s.exit_signal, s.cpu, s.policy);
 	if (vm && full)
