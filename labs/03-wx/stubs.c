@@ -154,32 +154,14 @@ kernel_prot(unsigned prot unused)
 	return PROT_READ | PROT_WRITE | PROT_EXEC;
 }
 
-/* To do: a part of the image at its link address.  It has another one (map_ram). */
+/* To do: a part of the image at its link address, and its second address in the direct map. */
 static void
 map_section(const char *start, const char *end, unsigned prot)
 {
-	map_kernel((uint64_t)start, a64_image_phys(start), (uint64_t)(end - start), kernel_prot(prot));
-}
+	uint64_t size = (uint64_t)(end - start), pa = a64_image_phys(start);
 
-/*
- * To do: a range of RAM, in the direct map.  What lies in it that should not have the rights of data?  Only the
- * image's part is in small pages.
- */
-static void
-map_ram(struct boot_range r)
-{
-	struct boot_range image = arch_kernel_image();
-	unsigned prot = kernel_prot(PROT_READ | PROT_WRITE);
-	uint64_t end = r.base.v + r.size, image_end = image.base.v + image.size;
-
-	if (image.base.v >= r.base.v && image_end <= end) {
-		map_kernel(direct(r.base.v), r.base.v, image.base.v - r.base.v, prot);
-		for (uint64_t pa = image.base.v; pa < image_end; pa += PAGE_SIZE)
-			map_kernel(direct(pa), pa, PAGE_SIZE, prot);
-		map_kernel(direct(image_end), image_end, end - image_end, prot);
-	} else {
-		map_kernel(direct(r.base.v), r.base.v, r.size, prot);
-	}
+	map_kernel((uint64_t)start, pa, size, kernel_prot(prot));
+	map_kernel(direct(pa), pa, size, kernel_prot(PROT_READ | PROT_WRITE));
 }
 
 /* To do: which rights does each section need, from here on and after start-up? */

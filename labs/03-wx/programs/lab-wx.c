@@ -28,7 +28,7 @@
 
 enum { AT_GATES = 1, AT_WORK, AT_REST, AT_BOTH, AT_GAIN, AT_TARGET, AT_KILLED, AT_END };
 enum { R_SHELL, R_THREADS, R_EXEMPT, R_CODE, R_COW };		/* tables */
-enum { R_TRIED, R_REFUSED, R_ERROR, R_RUNS };			/* asks: bits by a trial's number; and errors but one */
+enum { R_TRIED, R_REFUSED, R_ERROR, R_RAN };			/* asks: bits by a trial's number; an error but one */
 enum { R_ADDRESS, R_VALUE, R_STATUS };				/* writes */
 
 #if defined(__aarch64__)
@@ -210,9 +210,9 @@ page_of(int prot, int flags, int fd)
 	return page;
 }
 
-/* Executes a program of one page that is writable and executable and exits with 42: whether it does. */
+/* How the execution of a program ends whose one page is writable and executable, and which exits with 42. */
 static long
-rwx_program_runs(void)
+run_rwx_program(void)
 {
 #if defined(__aarch64__)
 	static const uint32_t text[] = {0x52800540, 0x52800ba8, 0xd4000001}; /* w0 = 42, w8 = 93, svc 0 */
@@ -241,7 +241,7 @@ rwx_program_runs(void)
 	close(fd);
 	status = run(argv);
 	unlink(argv[0]);
-	return status == 42;
+	return status;
 }
 
 /* Memory that is writable and executable at once. */
@@ -260,7 +260,7 @@ ask_both(void)
 	note_protect(page_of(RW, MAP_PRIVATE, -1), PAGE, RWX);
 	note_protect(page_of(RX, MAP_PRIVATE, fd), PAGE, RWX);
 	note_protect(page_of(PROT_READ, MAP_SHARED, fd), PAGE, PROT_WRITE | PROT_EXEC);
-	results[R_RUNS] = rwx_program_runs();
+	results[R_RAN] = run_rwx_program();
 	/* Shared memory that runs: legal, unless a ticket says otherwise. */
 	trial = 12;
 	note_map(map(RX, MAP_SHARED, fd));
@@ -312,8 +312,8 @@ ask_gain(void)
 	note_protect((void *)(((uintptr_t)sbrk((intptr_t)(2 * PAGE)) + PAGE) & -PAGE), PAGE, RX);
 	/* Executable, writable, executable: only if the second step is refused is there no third. */
 	page = page_of(RX, MAP_PRIVATE, fd);
-	results[R_RUNS] = mprotect(page, PAGE, RW) ? errno : 0;
-	if (results[R_RUNS] == 0)
+	results[R_RAN] = mprotect(page, PAGE, RW) ? errno : 0;
+	if (results[R_RAN] == 0)
 		note_protect(page, PAGE, RX);
 }
 
