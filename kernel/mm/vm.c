@@ -231,6 +231,7 @@ vm_insert(struct vm *vm, struct vma *a, struct vma **dead)
 	unsigned i = vm_index(vm, a->start);
 	uint64_t n = (a->end - a->start) >> PAGE_SHIFT;
 
+	assert(a->start < a->end && a->end <= USER_END);
 	assert(i == vm->count || vm->areas[i]->start >= a->end);
 	vm->total_pages += n;
 	if (a->flags & VMA_LOCKED)
@@ -310,6 +311,15 @@ vm_unmap_locked(struct vm *vm, uint64_t start, uint64_t end, struct vma **dead)
 
 /* ---- Finding room ----------------------------------------------------------------------------- */
 
+/* Up to where there is room below a: a stack keeps a gap free, which may be all there is. */
+static uint64_t
+room_below(const struct vma *a)
+{
+	uint64_t gap = a->flags & VMA_GROWSDOWN ? STACK_GAP : 0;
+
+	return a->start - MIN(a->start, gap);
+}
+
 static bool
 range_is_free(struct vm *vm, uint64_t start, uint64_t length)
 {
@@ -318,7 +328,7 @@ range_is_free(struct vm *vm, uint64_t start, uint64_t length)
 
 	if (next == NULL)
 		return true;
-	return start + length <= next->start - (next->flags & VMA_GROWSDOWN ? STACK_GAP : 0);
+	return start + length <= room_below(next);
 }
 
 /* The highest free range below top. */
@@ -328,12 +338,8 @@ find_below(struct vm *vm, uint64_t top, uint64_t length, uint64_t *out)
 	unsigned i = vm_index(vm, top);
 	uint64_t end = top;
 
-	if (i < vm->count) {
-		struct vma *a = vm->areas[i];
-		uint64_t limit = a->start - (a->flags & VMA_GROWSDOWN ? STACK_GAP : 0);
-
-		end = MIN(end, limit);
-	}
+	if (i < vm->count)
+		end = MIN(end, room_below(vm->areas[i]));
 	for (;;) {
 		uint64_t low = i > 0 ? vm->areas[i - 1]->end : 0;
 
@@ -345,7 +351,7 @@ find_below(struct vm *vm, uint64_t top, uint64_t length, uint64_t *out)
 		if (i == 0)
 			return -ENOMEM;
 		i--;
-		end = vm->areas[i]->start - (vm->areas[i]->flags & VMA_GROWSDOWN ? STACK_GAP : 0);
+		end = room_below(vm->areas[i]);
 	}
 }
 

@@ -453,6 +453,24 @@ nothing_is_mapped_at_the_end_of_user_space(void)
 		ENOMEM);
 }
 
+/* The gap that a growing area keeps free below itself is larger than what there is below this one. */
+static void
+a_stack_near_the_lowest_address_leaves_no_room_below(void)
+{
+	char *low = (char *)0x11000, *m;
+
+	check(mmap(low, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_GROWSDOWN, -1, 0) == low);
+	strcpy(low, "precious");
+	m = mmap(low - PAGE, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	check(m != MAP_FAILED && m > low);
+	check(strcmp(low, "precious") == 0);
+	for (int i = 0; i < 3; i++) {	/* The last one, at least, is more than there is. */
+		m = mmap(NULL, 100ul << 40, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		check(m == MAP_FAILED ? errno == ENOMEM : m > low && (uint64_t)m >> 48 == 0);
+	}
+	check(strcmp(low, "precious") == 0);
+}
+
 static void
 mlock_is_harmless(void)
 {
@@ -488,6 +506,7 @@ static const struct test tests[] = {
 	TEST(kernel_addresses_fault_like_nothing),
 	TEST(many_mappings),
 	TEST(nothing_is_mapped_at_the_end_of_user_space),
+	TEST(a_stack_near_the_lowest_address_leaves_no_room_below),
 	TEST(mlock_is_harmless),
 	{ NULL, NULL },
 };
