@@ -122,7 +122,7 @@ bad_kernel_abort(struct trapframe *tf, uint64_t addr)
 
 	if (this_cpu()->table_windows)
 		oops(tf, "ro-pgtable", "the kernel took %016lx for a page table", addr);
-	if (addr < MMAP_MIN_ADDR)
+	if (addr < MMAP_MIN_ADDR && !permission)
 		oops(tf, "null-guard", "the kernel used address %016lx", addr);
 	if (user_address && access == PROT_EXEC)
 		oops(tf, "smep", "the kernel jumped to user address %016lx", addr);

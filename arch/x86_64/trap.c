@@ -178,7 +178,7 @@ kernel_page_fault(struct trapframe *tf, uint64_t addr)
 
 	if (this_cpu()->table_windows)
 		oops(tf, "ro-pgtable", "the kernel took %016lx for a page table", addr);
-	if (addr < MMAP_MIN_ADDR)
+	if (addr < MMAP_MIN_ADDR && !present)
 		oops(tf, "null-guard", "the kernel used address %016lx", addr);
 	if (user_address && (tf->error & PF_FETCH))
 		oops(tf, "smep", "the kernel jumped to user address %016lx", addr);

@@ -12,6 +12,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -130,6 +131,9 @@ def diagnose(args: argparse.Namespace) -> int:
     if subprocess.run(["make", "-C", str(ROOT), f"ARCH={lab.arch}", "initrd"], check=False).returncode:
         raise SubmissionError("see above", "does not compile")
     machine, out = ARCHES[lab.arch], Path("build", lab.arch)
+    words = os.environ.get("CMDLINE", "")
+    if "--" not in words.split():
+        words = f"{words} -- /bin/attack {lab.attack}".strip()
     # Relative, as a socket's path must be short.
     socket, console = out / "diagnose.sock", out / "diagnose.log"
     os.chdir(ROOT)
@@ -138,8 +142,9 @@ def diagnose(args: argparse.Namespace) -> int:
          "-nodefaults", "-vga", "none", "-net", "none", "-display", "none", "-no-reboot", "-no-shutdown", "-kernel",
          str(kernel), "-initrd", str(out / "initrd.cpio"), "-S", "-chardev",
          f"socket,id=gdb,path={socket},server=on,wait=off", "-gdb", "chardev:gdb", "-append",
-         f"console={machine.console} -- /bin/attack {lab.attack}"], socket, console)
-    print(f"console: {console}")
+         f"console={machine.console} {words}"], socket, console)
+    print(f"console: {console}; the guest has `{words}`, which CMDLINE= changes")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     signal.signal(signal.SIGINT, signal.SIG_IGN)        # ctrl-c is for gdb
     try:
         return _gdb(lab, f"file {kernel}.sym", f"rp-connect {socket}")
@@ -302,7 +307,7 @@ def submit(args: argparse.Namespace) -> int:
     with tarfile.open(out, "w:gz") as archive:
         for name in names:
             archive.add(ROOT / name, name)
-    print(f"builds; packed {len(names)} files into {out.name}")
+    print(f"builds; packed {len(names)} files into {out.name}: {', '.join(names)}")
     strangers = sorted({line[3:] for line in (_git(ROOT, "status", "--porcelain", "-uall") or "").splitlines()} - set(names))
     if strangers and published(ROOT):
         print("changed here, and not taken: " + ", ".join(strangers[:10]))

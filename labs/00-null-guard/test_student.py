@@ -11,8 +11,8 @@ LIMIT = 0x10000
 
 def test_nothing_is_mapped_below_the_limit(boot, kernel_of) -> None:
     """While a shell sleeps, no address space of the machine maps anything below 64 KiB."""
-    machine = boot(run="/bin/busybox sleep 100", append="quiet", smp=2)
-    machine.wait_for(r"\S", 20)
+    machine = boot(run="/bin/sh -c 'echo asleep; sleep 100'", append="quiet", smp=2)
+    machine.wait_for("asleep", 20)
     machine.stop()
     kernel = kernel_of(machine)
     for space in kernel.spaces():

@@ -261,6 +261,8 @@ def bad_report(act: Act) -> str:
     row, function = act.reports[0]
     if row != "canary":
         return f"{act}: the report's row is {row}"
+    if function == "-":
+        return f"{act}: oops() got no frame, and its words name no function; the backtrace does not count"
     return "" if function == "vuln_string_sum" else f"{act}: the report is of {function}, and vuln_string_sum was overrun"
 
 
