@@ -267,7 +267,7 @@ def asks(run: Run) -> None:
         run.check("never-both", not wrong, (wrong[0] + (f"; {len(wrong)} such things in all" if wrong[1:] else "")) if wrong else
                   f"{len(both)} requests and a program: refused", f"mmap and mprotect refuse it with {errno.errorcode[refusal]}, "
                   "execve of such a program fails, and comes back; no area and no page of any process is both",
-                  "map_locked() in kernel/mm/vm.c, check_protect() in kernel/mm/remap.c, check_segments() in kernel/proc/elf.c")
+                  "map_locked() in kernel/mm/vm.c, check_protect() in kernel/mm/remap.c")
         guest.run_to(AT_GAIN)
         back = guest.result(R_RAN)
         if back:                                # the second step of the last one was refused, so there was no third

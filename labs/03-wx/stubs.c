@@ -86,30 +86,6 @@ check_protect(struct vm *vm, const struct vma *a, uint64_t npages, unsigned prot
 	return err;
 }
 
-/* ==== kernel/proc/elf.c ==== */
-
-/* To do: which segments does a program not start with?  allow_wx: it is excused. */
-static int
-check_segments(struct elf *e, bool allow_wx unused)
-{
-	e->low = UINT64_MAX;
-	e->high = 0;
-	e->align = PAGE_SIZE;
-	for (unsigned i = 0; i < e->header.phnum; i++) {
-		const struct elf_segment *s = &e->segments[i];
-
-		if (s->type != PT_LOAD || s->memsz == 0)
-			continue;
-		if (!segment_ok(e, s, e->high))
-			return -ENOEXEC;
-		if (e->low == UINT64_MAX)
-			e->low = ALIGN_DOWN(s->vaddr, PAGE_SIZE);
-		e->high = ALIGN_UP(s->vaddr + s->memsz, PAGE_SIZE);
-		e->align = MAX(e->align, s->align);
-	}
-	return e->high ? 0 : -ENOEXEC;
-}
-
 /* ==== arch/x86_64/mmu.c ==== */
 
 /* To do: what a page of the kernel's asks for, and what it gets.  With harden=-wx it gets everything. */
