@@ -117,8 +117,8 @@ END(__x86_entry_return_thunk)
 .endm
 
 /*
- * SYSCALL: RCX = user RIP, R11 = user RFLAGS, still on the user's stack.  SFMASK has cleared IF, TF,
- * DF, NT and AC.
+ * SYSCALL: RCX = user RIP, R11 = user RFLAGS, still on the user's stack.  SFMASK has cleared what
+ * SYSCALL_CLEARS names (cpu.c), IF among them.
  */
 FUNC(x86_syscall_entry)
 	swapgs

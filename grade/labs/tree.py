@@ -14,6 +14,7 @@ from grade.labs.spec import Lab
 
 # Of a starter: its editable files as they came, old answers, the complete tree that it was made from.
 ORIGIN, BACKUP, HOME = ".lab-origin", ".lab-backup", ".lab-home"
+BUILT = ("Makefile", "arch", "kernel", "user")      # what a kernel is made of
 SKIP = {"build", ".git", "__pycache__", ".pytest_cache", "starter", ORIGIN, BACKUP}
 # What a lab's folder holds that no student gets.
 PRIVATE = ("cut", "stubs.c", "stubs.S", "mutants", "alt", "solution", "solution.md", "samples", "twists",
@@ -113,7 +114,7 @@ def make_starter(root: Path, lab: Lab, dest: Path) -> None:
         (dest / name).write_text(text)
     (dest / ".lab").write_text(f"{lab.name}\n")
     (dest / HOME).write_text(f"{root}\n")
-    copy(dest, dest / ORIGIN, list(lab.everywhere))
+    copy(dest, dest / ORIGIN, [n for n in keep if n.split("/")[0] in BUILT])
     for name, data in notes(lab).items():
         (dest / name).write_bytes(data)
 

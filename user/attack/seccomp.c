@@ -145,25 +145,31 @@ in_another_program(void)
 	execl("/bin/busybox", "cat", SECRET, (char *)NULL);
 }
 
+/* True if somebody sent the file. */
+static int
+arrived(void)
+{
+	char bytes[sizeof(attack_secret)];
+
+	fcntl(channel[0], F_SETFL, O_NONBLOCK);
+	if (read(channel[0], bytes, sizeof(bytes)) != sizeof(bytes))
+		return 0;
+	memcpy(attack_secret, bytes, sizeof(bytes));
+	return 1;
+}
+
 /* The worker's child tries; true if it got the file. */
 static int
 child_gets_it(void (*how)(void))
 {
-	struct { char bytes[sizeof(attack_secret)]; } got;
 	pid_t pid = fork();
-	ssize_t n;
 
 	if (pid == 0) {
 		how();
 		_exit(0);
 	}
 	waitpid(pid, NULL, 0);
-	fcntl(channel[0], F_SETFL, O_NONBLOCK);
-	n = read(channel[0], &got, sizeof(got));
-	if (n != sizeof(got))
-		return 0;
-	memcpy(attack_secret, &got, sizeof(got));
-	return 1;
+	return arrived();
 }
 
 static void
@@ -185,6 +191,8 @@ run_confined(void (*confine)(void))
 		if (child_gets_it(ways[i]))
 			return;
 	as_it_is();
+	if (!arrived())
+		_exit(1); /* refused, and alive */
 }
 
 static void
