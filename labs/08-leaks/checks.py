@@ -161,7 +161,7 @@ def prints(guest: Guest) -> list[Printed]:
     """What the kernel's own format prints, from here to the checkpoint."""
     m, raw = guest.machine, []
     while (at := guest.run_to(AT_PRINTED, extra=guest.image.sym("format_pointer"))).extra and len(raw) < 2 * THINGS:
-        raw.append(m.gdb.reg(at.cpu, CPUS[m.arch.name].argument))
+        raw.append(m.gdb.reg(at.cpu, CPUS[m.arch.name].arguments[0]))
     if len(raw) != THINGS:
         raise Ended(f"format_pointer() was asked {len(raw)} times for {THINGS} pointers")
     return [Printed(r, text) for r, text in zip(raw, texts(guest, THINGS, at.cpu))]

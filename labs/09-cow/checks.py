@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from grade.cpus import CPUS
 from grade.frames import at_rest, frames, wrong_references, wrongly_writable
 from grade.labs.grading import Ended, Guest, Run
 from grade.spaces import Kernel
@@ -21,7 +22,6 @@ AT_GATES, AT_STEP = 1, 2
 R_SHELL, R_FORK, R_THREADS = range(3)
 PAGE = 4096
 WHO = ["the first process", "process 1", "process 2", "process 3"]
-ARGUMENTS = {"x86_64": ("rdi", "rsi", "rdx"), "aarch64": ("x0", "x1", "x2")}
 
 # As lab-cow.c has them: private memory, the page for a stack pointer, a file's pages, and those mapped read-only.
 ANONYMOUS, STACK, FILES, READ_ONLY = range(7), 7, range(8, 12), range(12, 14)
@@ -229,7 +229,7 @@ def steps_of(run: Run, boot: str) -> list[Step]:
 
 def argument(guest: Guest, cpu: int, which: int) -> int:
     """An argument of the function that a CPU is entering."""
-    return guest.machine.gdb.reg(cpu, ARGUMENTS[guest.machine.arch.name][which])
+    return guest.machine.gdb.reg(cpu, CPUS[guest.machine.arch.name].arguments[which])
 
 
 class Follower:
