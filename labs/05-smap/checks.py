@@ -307,7 +307,50 @@ def outermost(guest: Guest, cpu: int) -> tuple[int, int]:
     return first, back
 
 
-def copy(guest: Guest, number: int, then: int, wrong: dict[bool, list[str]]) -> bool:
+def memory(guest: Guest, at: int, size: int, cpu: int) -> bytes:
+    """The guest's memory, as a CPU sees it."""
+    return guest.machine.gdb.read(at, size, cpu) if size else b""
+
+
+@dataclass
+class Twisted:
+    """What a student's own twist asks of each user copy, and what was wrong with that, in words."""
+
+    piece: int | None       # user memory is open for so many bytes at most
+    zeros: bool             # what a fault keeps from the kernel's buffer is zero there
+    empty: bool             # a string that fails is empty
+    buffer: int = 0         # of the copy that is being looked at, and its size
+    size: int = 0
+
+    def begin(self, guest: Guest, cpu: int, name: str) -> None:
+        """At the entry of a copy: its buffer is filled, so that one sees what becomes of it."""
+        where, _, size = (guest.machine.gdb.reg(cpu, r) for r in way(guest).arguments)
+        self.buffer = 0
+        if where < USER_END:        # on x86_64 the copies to the user and from it are one
+            return
+        if self.zeros and name == "arch_copy_from_user" or self.empty and name == "arch_strncpy_from_user":
+            self.buffer, self.size = where, size
+            guest.machine.gdb.write(where, b"\xa5" * (size if self.zeros else 1), cpu)
+
+    def too_long(self, guest: Guest, cpu: int, name: str) -> list[str]:
+        """At an entry: whether it is for more than a piece."""
+        if self.piece is None or name == "arch_user_cmpxchg32":
+            return []
+        size = guest.machine.gdb.reg(cpu, way(guest).arguments[1 if name == "arch_clear_user" else 2])
+        return [f"{name} was asked for {size} bytes at once"] if size > self.piece else []
+
+    def end(self, guest: Guest, cpu: int, left: int) -> list[str]:
+        """Where the outermost copy has failed; `left` is what arch_copy_from_user did not copy."""
+        if not self.buffer:
+            return []
+        if self.empty:
+            there = memory(guest, self.buffer, 1, cpu)
+            return [] if there == b"\0" else ["a string that failed was not empty in the kernel's buffer"]
+        rest = memory(guest, self.buffer + self.size - left, left, cpu)
+        return ["after a fault the rest of the kernel's buffer was not zero"] if rest.strip(b"\0") else []
+
+
+def copy(guest: Guest, number: int, then: int, wrong: dict[bool, list[str]], twisted: Twisted) -> bool:
     """Act `number`, to the checkpoint `then`: whether the copy that it is for was seen, ending as it should. What
     leaves user memory open goes to wrong[whether there was a fault]."""
     name, faults = ACTS[number]
@@ -319,17 +362,25 @@ def copy(guest: Guest, number: int, then: int, wrong: dict[bool, list[str]]) -> 
         entered = {n for n in COPIES if guest.image.sym(n) == at.pc}
         inner, outer = outermost(guest, at.cpu)
         fault = False
+        left = 0
+        if name in entered:
+            twisted.begin(guest, at.cpu, name)
+        wrong[False] += twisted.too_long(guest, at.cpu, name if name in entered else entries[at.pc])
         while True:
-            at = guest.run_to(then, extra={inner, outer})
+            at = guest.run_to(then, extra={inner, outer, *(entries if twisted.piece else ())})
             if not at.extra:
                 raise Ended(f"{name} does not return to {guest.image.where(outer)}")
             if not ours(guest, at.cpu):
                 continue
+            if at.pc in entries:
+                wrong[False] += twisted.too_long(guest, at.cpu, entries[at.pc])
             if at.pc == inner:
-                value = guest.machine.gdb.reg(at.cpu, way(guest).back)
+                value = left = guest.machine.gdb.reg(at.cpu, way(guest).back)
                 fault = bool(value & 1 << 31) if entered & set(SIGNED) else value != 0
             if at.pc == outer:
                 break
+        if name in entered and fault:
+            wrong[True] += twisted.end(guest, at.cpu, left)
         found = found or name in entered and fault == faults
         if why := door(guest, at.cpu):
             wrong[fault].append(f"{why} after {name}" + (", which met a fault" if fault else ""))
@@ -407,9 +458,10 @@ def judge_copies(run: Run, guest: Guest) -> None:
     """Decides the checks of user copies, from the first AT_ACT on."""
     wrong: dict[bool, list[str]] = {False: [], True: []}
     missing: dict[bool, list[str]] = {False: [], True: []}
+    twisted = Twisted(run.twist("pieces"), run.twist("zero-rest") is not None, run.twist("empty-string") is not None)
     for number, (name, faults) in enumerate(ACTS):
         last = number == len(ACTS) - 1
-        if not copy(guest, number, 40 if last else AT_ACT + number + 1, wrong):
+        if not copy(guest, number, 40 if last else AT_ACT + number + 1, wrong, twisted):
             missing[faults].append(f"{name} was not seen " + ("to meet a fault" if faults else "to succeed"))
     for check, faults in (("copies-shut", False), ("faults-shut", True)):
         bad = wrong[faults] + missing[faults]
