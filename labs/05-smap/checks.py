@@ -34,7 +34,8 @@ ACTS = [("arch_copy_from_user", False), ("arch_copy_to_user", False), ("arch_cle
         ("arch_strncpy_from_user", True), ("arch_user_cmpxchg32", True)]
 SHORT = [0, 1, 2, 3]    # those to step through
 COPIES = sorted({name for name, _ in ACTS})
-# The user copies: what arch.h and kernel/mm/uaccess.h say, and what their authors add under such names.
+# The user copies: what arch.h and kernel/mm/uaccess.h say, and what their authors add under such names (the chapter
+# says so).
 COPY_NAMES = ("arch_copy_", "arch_clear_user", "arch_strncpy_", "arch_user_cmpxchg", "uaccess_", "clear_user",
               "user_range_ok")
 SIGNED = ("arch_strncpy_from_user", "arch_user_cmpxchg32")      # these return an errno, the others what is left
@@ -423,7 +424,8 @@ def judge_ways(run: Run, guest: Guest, seen: Seen) -> None:
     bad = [f"CPU {cpu}: {why[0]} in the kernel" for cpu, why in sorted(seen.cpus.items()) if why]
     bad += [f"CPU {cpu} was never seen in the kernel" for cpu, n in sorted(seen.looked.items()) if not n]
     run.check("every-cpu", not bad, first_of(bad, f"{w.on} is 1 on both CPUs, each time"),
-              f"{w.on} is 1 in the kernel on every CPU, whatever ran there before",
+              f"{w.on} is 1 in the kernel on every CPU, and user memory shut, whatever ran there before",
+              "the ways in: entry.S, and what SYSCALL clears" if bad and "EFLAGS.AC" in bad[0] else
               "smap_cpu_init() in kernel/harden/smap.c and what it calls in arch/; who calls it, and where?")
     missing = [f"no system call of CPU {cpu} was seen" for cpu, n in sorted(seen.called.items()) if n < CALLS]
     run.check("system-calls", not seen.calls + missing, first_of(
