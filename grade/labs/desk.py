@@ -125,6 +125,7 @@ def diagnose(args: argparse.Namespace) -> int:
     kernels = sorted((lab.folder / "diagnose" / lab.arch).glob("*/rampart"))
     if not kernels:
         raise SpecError(f"{lab.name}: no broken kernel here: `lab` puts it into a starter")
+    _need_attempt(lab, ROOT)        # what is not broken in it is the reference's
     own = read_ticket(ROOT, lab).diagnosis
     kernel = next((k for k in kernels if k.parent.name == own), kernels[0])
     print(f"broken kernel {kernel.parent.name}" + (", which is yours" if own else ""))
@@ -236,6 +237,12 @@ def attempts(root: Path) -> list[dict[str, Any]]:
     return out
 
 
+def _need_attempt(lab: Lab, *roots: Path) -> None:
+    """SpecError if no graded attempt at the lab is recorded in any of these trees."""
+    if not any(a["lab"] == lab.name and a["changed"] for root in roots for a in attempts(root)):
+        raise SpecError(f"no attempt at {lab.name} is recorded: change something, and `make grade` first")
+
+
 def progress(args: argparse.Namespace) -> int:
     """Prints each lab of the course: where it stands, what it scored here, what that is worth, when it is due."""
     course = published(ROOT)
@@ -329,8 +336,7 @@ def solution(args: argparse.Namespace) -> int:
     """Shows what the reference does otherwise, piece by piece with its reasons, once an attempt is recorded."""
     lab = lab_named(ROOT, args.lab, args.arch)
     source = Path(args.source).resolve() if args.source else ROOT
-    if not [a for root in {ROOT, source} for a in attempts(root) if a["lab"] == lab.name and a["changed"]]:
-        raise SpecError(f"no attempt at {lab.name} is recorded: change something, and `make grade` first")
+    _need_attempt(lab, ROOT, source)
     home = ROOT / tree.HOME
     if (lab.folder / "cut").is_file():
         if source == ROOT:

@@ -1,8 +1,9 @@
 /*
- * Inside the address-space room: what vm.c, remap.c, fault.c and vmfork.c share.
+ * Inside the address-space room: what vm.c, remap.c, fault.c and space.c share.
  */
 #pragma once
 
+#include "arch/pte.h"
 #include "kernel/mm/page.h"
 #include "kernel/mm/vm.h"
 

@@ -1,7 +1,6 @@
 /*
  * Page faults: finding the frame for an access that the area allows.
  */
-#include "arch/pte.h"
 #include "kernel/errno.h"
 #include "kernel/fs/vfs.h"
 #include "kernel/harden/cow.h"

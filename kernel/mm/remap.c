@@ -1,7 +1,6 @@
 /*
  * What else changes areas that are there: mprotect, mremap, madvise, mlock.
  */
-#include "arch/pte.h"
 #include "kernel/errno.h"
 #include "kernel/fs/vfs.h"
 #include "kernel/harden/cow.h"

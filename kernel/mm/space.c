@@ -1,7 +1,6 @@
 /*
  * Address spaces as a whole: creation, fork, switching, teardown, and taking pages out of them.
  */
-#include "arch/pte.h"
 #include "kernel/errno.h"
 #include "kernel/fs/vfs.h"
 #include "kernel/harden/cow.h"
