@@ -5,7 +5,7 @@
  * translation table.  Areas say what may be there; the table holds what has been touched.  mmap only
  * writes areas down; the first access to a page faults, and fault.c finds the frame: zeroed memory
  * (PAGE_ANON), or the page cache's own frame (PAGE_FILE), which is mapped directly.  A private area
- * maps file frames read-only and copies one at the first write.  fork (vmfork.c) gives the child the
+ * maps file frames read-only and copies one at the first write.  fork (space.c) gives the child the
  * parent's private frames, read-only in both; whoever writes first copies, and the last one that
  * holds a frame writes in place.  A frame's refs are its mappings, and one more for the page cache.
  *

@@ -11,6 +11,7 @@
  */
 #include "kernel/harden/stack_guard.h"
 
+#include "arch/pte.h"
 #include "kernel/errno.h"
 #include "kernel/harden/rows.h"
 #include "kernel/lib/print.h"
