@@ -4,7 +4,7 @@ draws, while attack pin hammers their writers; and after jumps straight to each 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
@@ -13,6 +13,7 @@ from grade.attacks import current_name, harden_off
 from grade.cpus import CPUS
 from grade.image import Image
 from grade.moments import Event, draw, visit
+from grade.pins import writes_of
 from grade.plugin import Boot
 from grade.qemu import Machine
 from grade.spaces import Kernel
@@ -110,30 +111,6 @@ def test_pinned_bits_stay_at_many_more_moments(boot: Boot, image: Image, registe
 
 
 # ---- the instructions that write them ---------------------------------------------------------------------
-
-
-def _x86_64_writes(data: bytes) -> Iterator[tuple[int, str]]:
-    """MOV to CR0 and CR4 (SDM 2B MOV): at any byte, for whoever jumps between instructions finds others."""
-    for m in re.finditer(rb"(?=\x0f\x22(.))", data, re.DOTALL):
-        if m[1][0] >> 3 & 7 in (0, 4):
-            yield m.start(), "rax rcx rdx rbx rsp rbp rsi rdi".split()[m[1][0] & 7]
-
-
-def _aarch64_writes(data: bytes) -> Iterator[tuple[int, str]]:
-    """MSR SCTLR_EL1, Xt (ARM C6.2.247): every word, whatever it was meant for."""
-    for at in range(0, len(data) - 3, 4):
-        word = int.from_bytes(data[at:at + 4], "little")
-        if word & ~31 == 0xD5181000:
-            yield at, f"x{word & 31}"
-
-
-WRITES = {"x86_64": _x86_64_writes, "aarch64": _aarch64_writes}
-
-
-def writes_of(image: Image, arch: str) -> dict[int, str]:
-    """The address of each such instruction in the kernel's text, and the register that it takes."""
-    start, end = image.span("__text_start", "__text_end")
-    return {start + at: register for at, register in WRITES[arch](image.bytes_at(start, end - start))}
 
 
 def write_in(image: Image, arch: str, writer: str) -> tuple[int, str]:
