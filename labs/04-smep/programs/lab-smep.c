@@ -167,7 +167,6 @@ code_page(unsigned kind)
 	page = mmap(NULL, PAGE, RX, kind == 1 ? MAP_PRIVATE : MAP_SHARED, fd, 0);
 	if (page == MAP_FAILED)
 		_exit(3);
-	(void)*(volatile char *)page;
 	return (uint64_t)page;
 }
 
@@ -179,6 +178,7 @@ jump(int fd, const struct vuln_places *places, uint64_t address)
 
 	if (ioctl(fd, VULN_CALL, &call)) /* the legal act */
 		_exit(4);
+	(void)*(volatile char *)address; /* it is there: what is refused is the instruction */
 	checkpoint(AT_ACT);
 	ioctl(fd, VULN_WRITE, &word);
 	ioctl(fd, VULN_CALL, &call);
