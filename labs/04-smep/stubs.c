@@ -24,12 +24,6 @@ pin_init(void)
 {
 }
 
-/* To do: a write was undone, and these bits of a register are as they were.  What becomes of whoever asked for it? */
-void
-pin_undone(const char *reg unused, uint64_t bits unused)
-{
-}
-
 /* ==== arch/x86_64/harden.c ==== */
 
 /* To do: a bit of CR4 (SDM 3A 2.5), on this CPU. */
