@@ -203,7 +203,7 @@ REPORTS: dict[str, str | None] = {"wp-cow": "smap", "wx-data": "wx", "null-objec
 # process is killed.
 KILLED = 128 + 9
 # They are told nothing, or get nothing, and end by themselves.
-GOES_ON = {"format": 0, "leaks": 0, "kstack-offset": 1, "fpu": 1, "asid": 1, "cow": 1, "refcount": 1, "refcount-frame": 1}
+GOES_ON = {"format": 0, "leaks": 1, "kstack-offset": 1, "fpu": 1, "asid": 1, "cow": 1, "refcount": 1, "refcount-frame": 1}
 SIGSYS = {"seccomp": 128 + 31, "seccomp-mask": 128 + 31}
 STATUS = {"x86_64": {"nx": 128 + 11, "umip": 128 + 11, "aslr": 128 + 11, "kpti": 128 + 11, **GOES_ON, **SIGSYS},
           "aarch64": {"nx": 128 + 11, "umip": 128 + 4, "aslr": 128 + 11, "kpti": 128 + 11, **GOES_ON, **SIGSYS}}

@@ -5,6 +5,7 @@
 #include "user/attack/attack.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/klog.h>
 #include <unistd.h>
@@ -44,6 +45,10 @@ run(void)
 	step("illegal: it asks where one is, and reads the kernel's log");
 	attack_address = address;
 	klogctl(READ_ALL, attack_log, sizeof(attack_log) - 1);
+	if (!address && !attack_log[0]) {
+		step("the kernel tells nothing");
+		exit(1);
+	}
 	printf("  kernel_main is at %#llx; the log begins \"%.24s\"\n", address, attack_log);
 }
 
