@@ -1,4 +1,4 @@
-"""The shape of the tree, which README.md and arch/arch.h promise."""
+"""The shape of the tree, which README.md, arch/arch.h and grade/README.md promise."""
 
 from __future__ import annotations
 
@@ -33,3 +33,9 @@ def test_shared_code_includes_nothing_of_one_architecture() -> None:
     wrong = [f"{p.relative_to(ROOT)}: {line}" for p in sources("kernel") for line in p.read_text().splitlines()
              if re.match(r"\s*#\s*include\s+\"arch/(?!\w+\.h\")", line)]
     assert not wrong
+
+
+def test_the_harness_page_names_every_module() -> None:
+    page = (ROOT / "grade" / "README.md").read_text()
+    named = re.findall(r"`([\w*]+\.py)`", page)
+    assert [p.name for p in (ROOT / "grade").glob("[!_]*.py") if not any(p.match(n) for n in named)] == []
