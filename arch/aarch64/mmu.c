@@ -354,8 +354,7 @@ arch_vm_init(void)
 static void
 retire_start_up(void)
 {
-	protect_kernel((uint64_t)__text_start, (uint64_t)(__text_boot_end - __text_start),
-		       kernel_prot(PROT_READ));
+	protect_kernel((uint64_t)__text_start, (uint64_t)(__text_boot_end - __text_start), PROT_READ);
 	arch_tlb_flush(&kernel_pt, (uint64_t)__text_start, (uint64_t)__text_boot_end);
 }
 
