@@ -29,7 +29,7 @@ from grade.labs.cut import HEAD, CutError, Item, by_path, cut, read_stubs, resto
 from grade.labs.grading import Grade, Only, grade
 from grade.labs.publish import additions, course_tree
 from grade.labs.sandbox import Sandbox
-from grade.labs.spec import READING_MAX, Lab, SpecError, reading_lines
+from grade.labs.spec import READING_MAX, Lab, SpecError, lab_named, reading_lines
 from grade.labs.workshop import Built, SubmissionError, Workshop, WorkshopError
 from grade.qemu import ARCHES, Machine
 from grade.spaces import Kernel
@@ -301,11 +301,11 @@ class Prover:
         self._all(jobs)
 
     def _alone(self, workshop: Workshop, place: Path) -> None:
-        """The lab where no other of the course is done."""
-        items = tree.items_of(self.lab)
-        stubbed = {path: (place / path).read_text() for path in by_path(items)}
+        """The lab where no other of the course is done, but for what it requires."""
         starter = {name: (place / name).read_bytes() for name in workshop.lab.editable if (place / name).is_file()}
-        solved = starter | {p: text.encode() for p, text in restore(stubbed, self.root, items).items() if p in starter}
+        for name in self.lab.requires:
+            starter |= self._done_in(starter, lab_named(self.root, name, self.lab.arch))
+        solved = starter | self._done_in(starter, self.lab)
         jobs = []
         for name, files, judge in (("starter, no other lab done", starter, _starter), (
                 "solution, no other lab done", solved, lambda name: _full(name, self.lab))):
@@ -313,6 +313,12 @@ class Prover:
                 jobs += [functools.partial(self._grade, workshop, Variant(name, files, judge(name)), name, {}),
                          functools.partial(self._attack, workshop, name, files, files is starter)]
         self._all(jobs)
+
+    def _done_in(self, files: Files, lab: Lab) -> Files:
+        """Those of the files that a lab cuts something out of, with the reference's code in its place."""
+        items = [item for item in tree.items_of(lab) if item.path in files]
+        stubbed = {path: files[path].decode() for path in by_path(items)}
+        return {path: text.encode() for path, text in restore(stubbed, self.root, items).items()}
 
     def _grade(self, workshop: Workshop, v: Variant, label: str, deciders: dict[str, str]) -> Proof:
         boots = frozenset(deciders[c] for c in v.wanted) if v.wanted and all(c in deciders for c in v.wanted) else \
