@@ -54,6 +54,7 @@ class Lab:
     architectures: tuple[str, ...]  # where the lab is there
     everywhere: tuple[str, ...]     # editable on any architecture
     new_files: tuple[str, ...] = () # files that a student may add
+    idle: tuple[str, ...] = ()      # functions that are cut and do nothing on this architecture
     adds: tuple[str, ...] = ()      # what else comes with the lab and not with the kernel, a second attack's source say
     gates: dict[str, str] = field(default_factory=dict)
     checks: tuple[CheckSpec, ...] = ()
@@ -114,7 +115,8 @@ def load(folder: Path, arch: str | None = "x86_64") -> Lab:
               common + tuple(f for t in own.values() for f in strings(t, "editable", where)),
               gates={str(k): str(v) for k, v in gates.items()}, checks=tuple(checks),
               twists=_twists(table, {c.name for c in checks}, where),
-              causes=strings(get(table, "diagnosis", dict, where), "causes", where) if "diagnosis" in table else (), **more)
+              causes=strings(get(table, "diagnosis", dict, where), "causes", where) if "diagnosis" in table else (),
+              idle=strings(own[arch], "idle", where) if "idle" in own[arch] else (), **more)
     names = [c.name for c in lab.checks] + list(lab.gates)
     if len(set(names)) != len(names):
         raise SpecError(f"{where}: a check's name stands there twice")
