@@ -20,7 +20,7 @@ PROMPT = r"[#$] (?:\x1b\[6n)?\Z"
 SOON, LONG = 90, 600
 # They load the kernel, and others judge what becomes of it.
 LOADS = {"confined", "cow", "disarm", "exempt", "outputs", "forkbomb", "forkexec", "fuzz", "hammer", "hold", "load",
-         "memhog", "refs", "spaces", "sparse", "turns"}
+         "memhog", "refs", "rights", "spaces", "sparse", "stale", "turns"}
 ERASE, KILL_LINE, WORD_ERASE, LITERAL = "\x7f", "\x15", "\x17", "\x16"
 CTRL_C, CTRL_D, CTRL_Z, ESCAPE = "\x03", "\x04", "\x1a", "\x1b"
 

@@ -5,7 +5,7 @@
 if [ $# = 0 ]; then
 	for file in /bin/test-*; do
 		case ${file#/bin/test-} in
-		confined | cow | disarm | exempt | forkbomb | forkexec | fuzz | hammer | hold | load | memhog | outputs | refs | sparse | spaces | stale | turns) ;; # They load the kernel and judge nothing.
+		confined | cow | disarm | exempt | forkbomb | forkexec | fuzz | hammer | hold | load | memhog | outputs | refs | rights | sparse | spaces | stale | turns) ;; # They load the kernel and judge nothing.
 		*) set -- "$@" "${file#/bin/test-}" ;;
 		esac
 	done
