@@ -144,10 +144,13 @@ def variants(root: Path, lab: Lab, scratch: Path) -> list[Variant]:
                         twist=least),
                 Variant(f"{name}: its solution", twisted, _full(f"{name}: its solution", lab), twist=most)]
     for item in items if len(items) > 1 else []:
-        if item.name == HEAD or item.name.partition("=")[0] in DECLARATIONS or item.name in lab.idle:
-            continue        # nothing that runs, or that does anything here
+        if item.name == HEAD or item.name.partition("=")[0] in DECLARATIONS:
+            continue        # nothing that runs
         name = f"stub {Path(item.path).name}:{item.name}"
-        out.append(Variant(name, with_stubs([item]), _red(name), tuple(c.name for c in lab.checks), red_ends=True))
+        if item.name in lab.idle:
+            out.append(Variant(f"{name}, idle here", with_stubs([item]), _full(name, lab)))
+        else:
+            out.append(Variant(name, with_stubs([item]), _red(name), tuple(c.name for c in lab.checks), red_ends=True))
     return out
 
 

@@ -7,8 +7,8 @@ import os
 import re
 import socket
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -319,9 +319,10 @@ def test_one_arrival_is_one_stop_where_the_instructions_page_must_be_fetched_fir
 
 def answer(stub: socket.socket, pcs: list[int], asked: list[str]) -> None:
     """A stub whose CPU stands at `pcs` after each resumption, one after the other. Notes the resumptions."""
-    at = 0
-    while packet := stub.recv(4096):
-        for command in re.findall(rb"\$([^#]*)#..", packet):
+    at, pending = 0, b""
+    while data := stub.recv(4096):
+        *commands, pending = re.split(rb"#..", pending + data)
+        for command in (c.partition(b"$")[2] for c in commands):
             said = "OK"
             if command.startswith(b"vCont"):
                 asked.append(command.decode())
@@ -339,12 +340,13 @@ def test_a_step_off_a_breakpoint_that_did_not_step_is_made_again(pcs: list[int],
     """QEMU reports one now and then, and the arrival would be two stops."""
     ours, theirs = socket.socketpair()
     asked: list[str] = []
-    with ours, theirs:
-        threading.Thread(target=answer, args=(theirs, [0, *pcs], asked), daemon=True).start()
+    with theirs, ThreadPoolExecutor(1) as pool, ours:       # ours is closed first: that ends the other side
+        answering = pool.submit(answer, theirs, [0, *pcs], asked)
         gdb = GdbStub(ours, running=False)
         gdb.set_break(16)
         gdb.cont()
         assert gdb.pc(gdb.wait(5).cpu) == 16
         gdb.cont()
         assert gdb.pc(gdb.wait(5).cpu) == 32
+    answering.result()
     assert asked == ["vCont;c", *resumed]
