@@ -55,7 +55,7 @@ def _told(machine: Machine, what: str, image: Image | None, chains: list[list[st
         chains = [[image.where(last.rip)]]
     machine.catch_up()
     return {"what": what, "exception": _in_words(last, image) if last is not None and image is not None else "",
-            "calls": [c for c in chains if c], "console": _last_lines(machine)}
+            "calls": [c for c in chains if c], "console": last_lines(machine)}
 
 
 def _in_words(record: Record, image: Image) -> str:
@@ -104,7 +104,7 @@ def _stuck(machine: Machine, image: Image) -> list[list[str]]:
     return [names[::-1] for _, names in sorted(common.items())]
 
 
-def _last_lines(machine: Machine) -> list[str]:
+def last_lines(machine: Machine) -> list[str]:
     """The end of the console; from the first report on, if there was one."""
     lines = machine.tail(4 * CONSOLE_LINES)
     last = max(0, len(lines) - CONSOLE_LINES)

@@ -315,12 +315,12 @@ def submit(args: argparse.Namespace) -> int:
         for name in names:
             archive.add(ROOT / name, name)
     print(f"builds; packed {len(names)} files into {out.name}: {', '.join(names)}")
-    if strangers := sorted(_changed(ROOT) - set(names)):
+    if strangers := sorted(changed_files(ROOT) - set(names)):
         print(f"changed here, and not taken: {', '.join(strangers[:10])}. Whoever grades builds without that.")
     return 0
 
 
-def _changed(root: Path) -> set[str]:
+def changed_files(root: Path) -> set[str]:
     """Files of a starter, or of a lab's branch, that are not as they were given or committed."""
     origin = root / tree.ORIGIN
     if origin.is_dir():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import shutil
@@ -11,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from grade.lab import main
-from grade.labs import report, tree
+from grade.labs import desk, report, tree
+from grade.labs.autopsy import CONSOLE_LINES, last_lines
 from grade.labs.cut import CutError, Item, cut, find, parse_cut, read_stubs, restore, sections
 from grade.labs.grading import Only, grade
 from grade.labs.prove import MUTANTS_AT_LEAST, apply_patch, named_checks, other_solution
@@ -276,3 +278,40 @@ def test_the_first_error_of_a_build_is_found() -> None:
     text = "  CC a\na.c: In function 'f':\na.c:3:2: error: no\n    3 | x\n  CC b\nmake: *** Error 1\n"
     assert first_error(text).startswith("a.c: In function 'f':\na.c:3:2: error: no")
     assert first_error("") == "make failed and said nothing"
+
+
+def test_a_starter_knows_which_files_are_not_as_they_were_given(tmp_path: Path) -> None:
+    starter = tmp_path / "starter"
+    tree.make_starter(ROOT, LABS[0], starter)
+    assert desk.changed_files(starter) == set()
+    (starter / "arch/x86_64/cpu.h").write_text("")
+    (starter / "kernel/main.c").unlink()
+    assert desk.changed_files(starter) == {"arch/x86_64/cpu.h", "kernel/main.c"}
+
+
+def test_a_broken_kernel_is_not_shown_before_an_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arch: str) -> None:
+    starter, lab = tmp_path / "starter", lab_named(ROOT, LABS[0].name, arch)
+    tree.make_starter(ROOT, lab, starter)
+    kernel = starter / "labs" / lab.folder.name / "diagnose" / arch / "a" / "rampart"
+    kernel.parent.mkdir(parents=True)
+    kernel.touch()
+    monkeypatch.setattr(desk, "ROOT", starter)
+    with pytest.raises(SpecError, match="no attempt"):
+        desk.diagnose(argparse.Namespace(lab=lab.name, arch=arch))
+
+
+class Console:
+    """A machine that has said so many lines."""
+
+    def __init__(self, *lines: str) -> None:
+        self.lines = list(lines)
+
+    def tail(self, lines: int) -> list[str]:
+        return self.lines[-lines:]
+
+
+def test_a_report_begins_with_what_the_kernel_reported_first() -> None:
+    noise = [f"line {i}" for i in range(30)]
+    assert last_lines(Console(*noise)) == noise[-CONSOLE_LINES:]
+    assert last_lines(Console(*noise, "oops: smap: so", *noise[:20]))[:2] == ["oops: smap: so", "line 0"]
+    assert last_lines(Console(*noise, "panic: so")) == [*noise[1 - CONSOLE_LINES:], "panic: so"]
