@@ -20,7 +20,8 @@ from grade.bench import ICOUNT, ROOT, BenchError, System, figures, qemu, run
 from grade.rows import Row, rows
 
 # The operations that the table shows; --all has every row of the bench.
-OPERATIONS = ("null", "read", "write", "fork+exit", "fork+exec", "context-switch", "fault-file", "fault-anon")
+OPERATIONS = ("null", "null-filtered", "read", "write", "fork+exit", "fork+exec", "context-switch", "fault-file",
+              "fault-anon")
 STATE = re.compile(r"^([a-z-]+) +(on|off|absent) ", re.MULTILINE)
 
 

@@ -1,8 +1,13 @@
 /* Rows about single system calls: entry and exit, files by descriptor and by name, select. */
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <sys/prctl.h>
 #include <sys/select.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "user/bench/bench.h"
@@ -19,6 +24,45 @@ run_null(unsigned int n)
 	while (n--)
 		syscall(SYS_getppid);
 	return now() - start;
+}
+
+/* A filter that refuses one call and asks for its number, as a worker's does. */
+static void
+confine(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_openat, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { sizeof(code) / sizeof(code[0]), code };
+
+	check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, "no_new_privs");
+	check(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0, "seccomp");
+}
+
+/* In a child, for what is given up is not had back. */
+static uint64_t
+run_null_filtered(unsigned int n)
+{
+	uint64_t took;
+	int ends[2];
+	pid_t child;
+
+	check(pipe(ends) == 0, "pipe");
+	child = fork();
+	check(child >= 0, "fork");
+	if (child == 0) {
+		confine();
+		took = run_null(n);
+		_exit(write(ends[1], &took, sizeof(took)) != sizeof(took));
+	}
+	check(read(ends[0], &took, sizeof(took)) == sizeof(took), "a confined child's answer");
+	waitpid(child, NULL, 0);
+	close(ends[0]);
+	close(ends[1]);
+	return took;
 }
 
 static uint64_t
@@ -128,6 +172,7 @@ run_select(unsigned int n)
 
 const struct row syscall_rows[] = {
 	{ "null", run_null, 20000, "getppid: into the kernel and back" },
+	{ "null-filtered", run_null_filtered, 20000, "getppid under a filter of four instructions" },
 	{ "read", run_read, 20000, "read 1 byte of /dev/zero" },
 	{ "write", run_write, 20000, "write 1 byte to /dev/null" },
 	{ "stat", run_stat, 5000, "stat of " FILE_NAME },

@@ -30,6 +30,7 @@
 #define PR_GET_SYSCALL_MASK 0x52414d52
 #define MASK_WORDS	    8
 #define HIGH_HALF	    (1l << 32)
+#define NO_CALL	    9999 /* beyond every table's end */
 #define SIGN		    (1l << 63)
 #define X32_BIT		    0x40000000l
 #define TRIES		    8
@@ -423,6 +424,7 @@ free_ones(void)
 		if (worker(i)) {
 			attempt();
 			try_number(forbidden | HIGH_HALF);
+			try_number(NO_CALL);
 			done();
 		}
 }
