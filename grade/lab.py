@@ -35,7 +35,7 @@ import tempfile
 import traceback
 from pathlib import Path
 
-from grade.labs import batch, desk, formats, gradescope, report, similarity, staff
+from grade.labs import batch, desk, diagnosis, formats, gradescope, report, similarity, staff
 from grade.labs.classkey import Share, read_ticket
 from grade.labs.course import FILE as COURSE_FILE, Entry, read as read_course
 from grade.labs.cut import CutError
@@ -89,13 +89,19 @@ def do_grade(args: argparse.Namespace) -> int:
             submission: dict[str, bytes] | SubmissionError = workshop.take(source)
         except SubmissionError as error:
             submission = error
-        data = report.as_dict(grade(workshop, submission, args.seed, twist=own.twist))
+        data = report.as_dict(grade(workshop, submission, args.seed, twist=own.twist, tell=_tell))
     out = Path(args.out) if args.out else ROOT / "build" / "grade" / lab.name / lab.arch
     report.write(data, out)
     if not isinstance(submission, SubmissionError):
         desk.record(own_lab, submission, data)
     print(report.terminal(data), end="")
     return 0
+
+
+def _tell(text: str) -> None:
+    """Says how far it is, to somebody who waits."""
+    if sys.stderr.isatty():
+        print(f"  {text}", file=sys.stderr)
 
 
 def do_gradescope(args: argparse.Namespace) -> int:
@@ -185,7 +191,7 @@ def do_show(args: argparse.Namespace) -> int:
     print(f"  {sum(n for _, n in lines):>4}  lines in all\n\nchecks:")
     print("".join(f"  {c.points:>4}  {c.title} [{c.name}]\n" for c in lab.checks), end="")
     if lab.causes:
-        print(f"\nlabs/{lab.folder.name}/{desk.ANSWER} names cpu, function and cause, one of:\n  " + "\n  ".join(lab.causes))
+        print(f"\nlabs/{lab.folder.name}/{diagnosis.FILE} names cpu, function and cause, one of:\n  " + "\n  ".join(lab.causes))
     return 0
 
 
@@ -231,7 +237,7 @@ def parser() -> argparse.ArgumentParser:
     p = verb("tickets", staff.tickets, lab=False)
     p.add_argument("roster", help="a file with a student's name on each line")
     p.add_argument("dest")
-    p = verb("diagnosis", staff.diagnosis)
+    p = verb("diagnosis", staff.check_diagnosis)
     p.add_argument("--from", dest="source", required=True)
     p.add_argument("--student", default="")
     p = verb("similarity", similarity.similarity)

@@ -22,7 +22,7 @@ from typing import Any
 
 from grade import debug
 from grade.image import Image
-from grade.labs import tree
+from grade.labs import diagnosis, tree
 from grade.labs.classkey import TICKET, read_ticket
 from grade.labs.course import MARK, Course, Entry, published, widened
 from grade.labs.cut import CutError, find, parse_cut
@@ -34,7 +34,6 @@ from grade.qemu import ARCHES
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ATTEMPTS = ".lab-attempts"
-ANSWER = "diagnosis.toml"       # of a lab's folder: what a student says is wrong with the broken kernel
 
 
 def which(args: argparse.Namespace) -> int:
@@ -303,7 +302,8 @@ def submit(args: argparse.Namespace) -> int:
     lab = lab_here(args)
     notes = f"labs/{lab.folder.name}/{tree.NOTES}"
     extras = [n for n in (notes, f"labs/{lab.folder.name}/test_student.py",
-                          f"labs/{lab.folder.name}/{ANSWER}", MARK, TICKET) if (ROOT / n).is_file()]
+                          f"labs/{lab.folder.name}/{diagnosis.FILE}", MARK, TICKET) if (ROOT / n).is_file()]
+    answer = diagnosis.said(lab, ROOT)
     names = [n for n in dict.fromkeys([*lab.everywhere, *lab.new_files, *extras]) if (ROOT / n).is_file()]
     with Workshop(ROOT, lab, choose(trust=True)) as workshop:
         workshop.discard(workshop.build(workshop.take(ROOT)))
@@ -315,6 +315,8 @@ def submit(args: argparse.Namespace) -> int:
         for name in names:
             archive.add(ROOT / name, name)
     print(f"builds; packed {len(names)} files into {out.name}: {', '.join(names)}")
+    if lab.causes and (open_questions := {"cpu", "function", "cause"} - set(answer)):
+        print(f"{diagnosis.FILE} does not say yet: {', '.join(sorted(open_questions))}")
     if strangers := sorted(changed_files(ROOT) - set(names)):
         print(f"changed here, and not taken: {', '.join(strangers[:10])}. Whoever grades builds without that.")
     return 0

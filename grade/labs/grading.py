@@ -323,9 +323,10 @@ def load_checks(lab: Lab) -> ModuleType:
     return module
 
 
-def run_scenarios(run: Run, scenarios: list[Callable[[Run], None]]) -> dict[str, Any] | None:
+def run_scenarios(run: Run, scenarios: list[Callable[[Run], None]],
+                  tell: Callable[[str], None] = lambda text: None) -> dict[str, Any] | None:
     """Runs a lab's boots side by side; the guest's faults become verdicts, ours are raised. What is known of the
-    first guest that was lost, if one was."""
+    first guest that was lost, if one was. `tell` hears how far it is, from any thread."""
     errors: list[BaseException] = []
     lost: dict[str, str] = {}
     last: dict[str, _Boot] = {}
@@ -346,7 +347,9 @@ def run_scenarios(run: Run, scenarios: list[Callable[[Run], None]]) -> dict[str,
             lost[scenario.__name__] = str(error).splitlines()[0]
         except BaseException as error:      # noqa: B902 - carried to the caller, below
             errors.append(error)
+        tell(f"boot {scenario.__name__}: {lost.get(scenario.__name__, 'done')}")
 
+    tell(f"boots to make: {len(scenarios)}; one that hangs takes a minute to be sure of")
     threads = [threading.Thread(target=one, args=(s,)) for s in scenarios]
     for thread in threads:
         thread.start()
@@ -362,7 +365,10 @@ def run_scenarios(run: Run, scenarios: list[Callable[[Run], None]]) -> dict[str,
             if not verdict.decided:
                 verdict.seen = f"not reached: {lost[first]}"
     # Who proves a lab, and wants only some of it, does not ask.
-    return _autopsy(run, last[first]) if first in last and not (run.wanted or run.red_ends) else None
+    if first not in last or run.wanted or run.red_ends:
+        return None
+    tell(f"boot {first} again, to see where it ends")
+    return _autopsy(run, last[first])
 
 
 def _autopsy(run: Run, boot: _Boot) -> dict[str, Any]:
@@ -411,8 +417,9 @@ class Grade:
 
 
 def grade(workshop: Workshop, submission: dict[str, bytes] | Exception, seed: int, label: str = "submission",
-          only: Only = Only(), twist: Twist | None = None) -> Grade:
-    """Builds, boots, judges. QemuError, WorkshopError, GraderError and OSError are no verdicts."""
+          only: Only = Only(), twist: Twist | None = None, tell: Callable[[str], None] = lambda text: None) -> Grade:
+    """Builds, boots, judges, and tells how far it is. QemuError, WorkshopError, GraderError and OSError are no
+    verdicts."""
     lab = workshop.lab
     gates = {n: Verdict(n, t, 0) for n, t in lab.gates.items()}
     checks = {c.name: Verdict(c.name, c.title, c.points) for c in lab.checks}
@@ -422,6 +429,7 @@ def grade(workshop: Workshop, submission: dict[str, bytes] | Exception, seed: in
         if isinstance(submission, Exception):
             raise submission
         result.submission = digest(submission)
+        tell("building")
         built = workshop.build(submission, label)
         image = _open(lab, built)
     except SubmissionError as error:
@@ -432,7 +440,8 @@ def grade(workshop: Workshop, submission: dict[str, bytes] | Exception, seed: in
     try:
         run = Run(lab, workshop, built, image, seed, gates, checks, given=twist, wanted=only.wanted,
                   red_ends=only.red_ends, deciders=result.deciders)
-        result.lost = run_scenarios(run, [s for s in load_checks(lab).scenarios() if not only.boots or s.__name__ in only.boots])
+        scenarios = [s for s in load_checks(lab).scenarios() if not only.boots or s.__name__ in only.boots]
+        result.lost = run_scenarios(run, scenarios, tell)
     finally:
         image.close()
         workshop.discard(built)

@@ -6,19 +6,17 @@ import argparse
 import os
 import shutil
 import subprocess
-import tomllib
 from pathlib import Path
 
-from grade.labs import report, tree
+from grade.labs import diagnosis, report, tree
 from grade.labs.classkey import TICKET, Share, named, read_key, share, ticket
 from grade.labs.course import FILE, Course, read
 from grade.labs.cut import cut, read_stubs
-from grade.labs.desk import ANSWER
 from grade.labs.grading import grade
 from grade.labs.prove import Files, Prover, apply_patch, broken_kernels, named_checks, other_solution, table
 from grade.labs.publish import publish
 from grade.labs.sandbox import SandboxError, choose
-from grade.labs.spec import Lab, SpecError, get, lab_named, load
+from grade.labs.spec import Lab, SpecError, lab_named, load
 from grade.labs.workshop import SubmissionError, Workshop
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -168,35 +166,20 @@ def tickets(args: argparse.Namespace) -> int:
     return 0
 
 
-def diagnosis(args: argparse.Namespace) -> int:
+def check_diagnosis(args: argparse.Namespace) -> int:
     """Compares a student's diagnosis.toml with what is wrong with the broken kernel."""
     lab = lab_named(ROOT, args.lab, args.arch)
-    source = Path(args.source).resolve()
+    if not (lab.folder / "mutants").is_dir():
+        raise SpecError("what is wrong with the broken kernel is not in this tree: who grades has it")
     own = share_of(lab, args.student) if args.student else Share()
     kernels = broken_kernels(lab)
     letter = own.diagnosis or next(iter(kernels), "")
     if letter not in kernels:
         raise SpecError(f"{lab.name} has no broken kernel on {lab.arch}")
-    said = source / "labs" / lab.folder.name / ANSWER
-    wanted = parse_answer(answer_of(kernels[letter]), kernels[letter].name)
-    got = parse_answer(said.read_text(), str(said)) if said.is_file() else {}
+    wanted = diagnosis.parse(diagnosis.answer_of(kernels[letter]), kernels[letter].name)
+    got = diagnosis.said(lab, Path(args.source).resolve())
     wrong = [key for key in wanted if got.get(key) != wanted[key]]
     print(f"{lab.name} on {lab.arch}, kernel {letter}: " + ("right" if not wrong else
           f"{len(wanted) - len(wrong)} of {len(wanted)} right; wrong or missing: {', '.join(wrong)}"))
     return 0
 
-
-def answer_of(patch: Path) -> str:
-    """What a broken kernel's patch says is wrong with it, as a diagnosis.toml would."""
-    return "".join(line.removeprefix("Answer: ") + "\n" for line in patch.read_text().splitlines()
-                   if line.startswith("Answer: "))
-
-
-def parse_answer(text: str, where: str) -> dict[str, int | str]:
-    """A diagnosis: cpu (a number), function (whose address it is) and cause (a word of the lab's list). SpecError."""
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise SpecError(f"{where}: {error}") from error
-    return {key: get(table, key, kind, where) for key, kind in (("cpu", int), ("function", str), ("cause", str))
-            if key in table}

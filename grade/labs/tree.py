@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+from grade.labs import diagnosis
 from grade.labs.cut import Item, by_path, cut_all, find, parse_cut, read_stubs
 from grade.labs.spec import Lab
 
@@ -77,9 +78,12 @@ def as_given(root: Path, name: str) -> bytes:
 
 
 def notes(lab: Lab) -> dict[str, bytes]:
-    """The template of the student's notes, where the lab has one, by its place."""
+    """What the student writes besides code, as the lab brings it, where it has that: notes and a diagnosis."""
     template = lab.folder / "starter-notes" / NOTES
-    return {f"labs/{lab.folder.name}/{NOTES}": template.read_bytes()} if template.is_file() else {}
+    out = {NOTES: template.read_bytes()} if template.is_file() else {}
+    if lab.causes:
+        out[diagnosis.FILE] = diagnosis.form(lab).encode()
+    return {f"labs/{lab.folder.name}/{name}": data for name, data in out.items()}
 
 
 def patches(folder: Path, arch: str) -> list[Path]:

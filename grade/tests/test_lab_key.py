@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from grade.lab import main
-from grade.labs import staff, tree
+from grade.labs import diagnosis, staff, tree
 from grade.labs.classkey import Share, Twist, read_key, read_ticket, share, ticket, twist_named
 from grade.labs.grading import Only, grade
 from grade.labs.prove import apply_patch, broken_kernels
@@ -47,7 +47,7 @@ def test_every_broken_kernel_has_an_answer_in_the_labs_own_words(lab: Lab) -> No
         kernels = broken_kernels(load(lab.folder, arch))
         assert kernels
         for patch in kernels.values():
-            answer = staff.parse_answer(staff.answer_of(patch), patch.name)
+            answer = diagnosis.parse(diagnosis.answer_of(patch), patch.name)
             assert set(answer) == {"cpu", "function", "cause"} and answer["cause"] in lab.causes
             assert any(f"\n{answer['function']}(" in (ROOT / name).read_text() for name in load(lab.folder, arch).editable)
 
@@ -94,10 +94,27 @@ def test_tickets_are_written_for_a_roster_and_a_diagnosis_is_compared(
     right = broken_kernels(lab)[read_ticket(tmp_path / "work", lab).diagnosis]
     words = ["diagnosis", "stack-guard", "--from", str(tmp_path / "work"), "--student", "bob"]
     for text, said in (("", "0 of 3 right"), ('cpu = 1\ncause = "lock-held"\n', "1 of 3 right; wrong or missing: function, cause"),
-                       (staff.answer_of(right), ": right")):
+                       (diagnosis.answer_of(right), ": right")):
         answer.write_text(text)
         capsys.readouterr()
         assert main(words) == 0 and said in capsys.readouterr().out
+
+
+def test_the_form_for_a_diagnosis_says_nothing_until_its_lines_are_filled_in(tmp_path: Path) -> None:
+    lab = next(lab for lab in all_labs(ROOT) if lab.causes)
+    path = tmp_path / "labs" / lab.folder.name / diagnosis.FILE
+    path.parent.mkdir(parents=True)
+    form = tree.notes(lab)[str(path.relative_to(tmp_path))].decode()
+    assert diagnosis.said(lab, tmp_path) == {}
+    path.write_text(form)
+    assert diagnosis.said(lab, tmp_path) == {}
+    filled = form.replace("# cpu = 0", "cpu = 1").replace("# function =", "function =")
+    path.write_text(filled.replace('# cause = ""', f'cause = "{lab.causes[-1]}"'))
+    assert diagnosis.said(lab, tmp_path) == {"cpu": 1, "function": "", "cause": lab.causes[-1]}
+    for wrong in (filled.replace('# cause = ""', 'cause = "bad luck"'), filled + "cpu = 'both'\n", "\0", 'cpu = "0"\n'):
+        path.write_text(wrong)
+        with pytest.raises(SpecError, match=diagnosis.FILE):
+            diagnosis.said(lab, tmp_path)
 
 
 @pytest.mark.soak
