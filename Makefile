@@ -224,12 +224,12 @@ $(B)/user/flags: FORCE
 	@echo '$(FLAGS_USER)' | cmp -s - $@ || echo '$(FLAGS_USER)' > $@
 
 .SECONDEXPANSION:
-$(addprefix $(B)/user/,$(UDIRS)): $(B)/user/%: $$(USRC) $$(wildcard user/$$*/*.h) $(B)/user/flags
+$(addprefix $(B)/user/,$(UDIRS)): $(B)/user/%: $$(USRC) $$(wildcard user/*.h user/$$*/*.h) $(B)/user/flags
 	$(say) CCLD $@
 	$(Q)$(CC) $(CFLAGS_USER) -o $@ $(USRC)
 
 $(addprefix $(B)/user/,$(UTESTS)): $(B)/user/test-%: user/test/%.c \
-		$$(wildcard user/test/*.h user/test/$(ARCH)/*.h) \
+		$$(wildcard user/*.h user/test/*.h user/test/$(ARCH)/*.h) \
 		$(B)/user/flags
 	$(say) CCLD $@
 	$(Q)$(CC) $(CFLAGS_USER) -o $@ $< $(LIBS)

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "machine.h"
+#include "user/cpu.h"
 
 #define PAGE   4096
 #define SPACES 300 /* with numbers of 8 bits, two an address space, each comes twice */
@@ -69,14 +70,11 @@ try_space(void)
 static void
 run(void)
 {
-	cpu_set_t here;
 	int ready[2];
 	pid_t child;
 	char c;
 
-	CPU_ZERO(&here);
-	CPU_SET(0, &here);
-	if (sched_setaffinity(0, sizeof(here), &here) < 0 || pipe(ready) < 0)
+	if (pin(0) < 0 || pipe(ready) < 0)
 		give_up("sched_setaffinity, pipe");
 
 	step("legal: a process reads its own page");

@@ -5,7 +5,6 @@
 #define _GNU_SOURCE
 #include "user/attack/attack.h"
 
-#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -16,6 +15,7 @@
 
 #include "fpu.h"
 #include "machine.h"
+#include "user/cpu.h"
 
 #define SIZE  (32 * VECTORS)
 #define TRIES 200
@@ -71,14 +71,11 @@ in_every_vector(void)
 static void
 run(void)
 {
-	cpu_set_t here;
 	int ready[2], tries = TRIES;
 	pid_t child;
 	char c;
 
-	CPU_ZERO(&here);
-	CPU_SET(0, &here);
-	if (sched_setaffinity(0, sizeof(here), &here) < 0 || pipe(ready) < 0)
+	if (pin(0) < 0 || pipe(ready) < 0)
 		give_up("sched_setaffinity, pipe");
 
 	step("legal: the attacker's own registers survive a system call");

@@ -2,10 +2,10 @@
 #define _GNU_SOURCE
 #include "user/attack/notes.h"
 
-#include <sched.h>
 #include <string.h>
 
 #include "user/attack/attack.h"
+#include "user/cpu.h"
 
 uint8_t attack_loot[64];
 
@@ -13,11 +13,8 @@ void
 notes_begin(void)
 {
 	struct vuln_note n = { 0, 0, 0 };
-	cpu_set_t one;
 
-	CPU_ZERO(&one);
-	CPU_SET(0, &one);
-	if (sched_setaffinity(0, sizeof(one), &one) != 0)
+	if (pin(0) != 0)
 		give_up("sched_setaffinity");
 	vuln(VULN_NOTE_FORGET, &n);
 }

@@ -11,15 +11,13 @@
 #include <sched.h>
 #include <string.h>
 
+#include "user/cpu.h"
+
 /* The register is this processor's alone. */
 static void
 stay_here(void)
 {
-	cpu_set_t one;
-
-	CPU_ZERO(&one);
-	CPU_SET((size_t)sched_getcpu(), &one);
-	if (sched_setaffinity(0, sizeof(one), &one) != 0)
+	if (pin(sched_getcpu()) != 0)
 		give_up("sched_setaffinity");
 }
 
@@ -93,7 +91,7 @@ run(void)
 }
 #endif
 
-ATTACK(pin) = {
+ATTACK(pinned) = {
 	.name = "pin",
 	.what = "a hijacked pointer clears the bit, the older attack follows",
 	.needs_off_x86_64 = "pin",

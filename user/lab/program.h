@@ -5,9 +5,10 @@
 #pragma once
 
 #include <fcntl.h>
-#include <sched.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "user/cpu.h"
 
 #define RESULTS 16
 
@@ -58,15 +59,4 @@ run_shell(void)
 			 "(sleep 100 & kill $!; wait $!; [ $? = 143 ]) && [ -z \"$(ls /tmp)\" ]", NULL};
 
 	return run(shell);
-}
-
-/* The calling thread runs on that CPU from now on. */
-static inline int
-pin(int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	return sched_setaffinity(0, sizeof(set), &set);
 }

@@ -8,7 +8,6 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -18,6 +17,8 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "user/cpu.h"
 
 #define ROUNDS 8
 #define PR_SET_SYSCALL_MASK 0x52414d51
@@ -44,11 +45,7 @@ must(int ok)
 static void
 on_cpu(int n)
 {
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(n % cpus, &set);
-	must(sched_setaffinity(0, sizeof(set), &set) == 0);
+	must(pin(n % cpus) == 0);
 }
 
 static void

@@ -3,21 +3,18 @@
  * once.
  */
 #define _GNU_SOURCE
-#include <sched.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "user/cpu.h"
+
 static void
 attack_on(int cpu)
 {
-	cpu_set_t one;
-
-	CPU_ZERO(&one);
-	CPU_SET((size_t)cpu, &one);
 	if (fork() != 0)
 		return;
-	if (sched_setaffinity(0, sizeof(one), &one) == 0)
+	if (pin(cpu) == 0)
 		execl("/bin/attack", "attack", "pin", (char *)NULL);
 	_exit(1);
 }

@@ -12,6 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "user/cpu.h"
+
 #define PR_RAMPART_ALLOW_WX 0x52414d50 /* kernel/sys/prctl.c; Linux has no need of it */
 #define PAGE		    4096
 
@@ -69,13 +71,10 @@ main(int argc, char **argv)
 {
 	char *exempt[] = { argv[0], argc > 1 ? argv[1] : "1", "exempt", NULL };
 	int rounds = atoi(exempt[1]), status;
-	cpu_set_t one;
 
 	if (argc > 2)
 		return run_exempt(rounds);
-	CPU_ZERO(&one);
-	CPU_SET(0, &one);
-	if (sched_setaffinity(0, sizeof(one), &one) != 0)
+	if (pin(0) != 0)
 		return 1;
 	if (fork() == 0) {
 		prctl(PR_RAMPART_ALLOW_WX, 1, 0, 0, 0);

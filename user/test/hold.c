@@ -4,7 +4,6 @@
  * after as many rounds as its argument says; with status 1 if a pattern was lost.
  */
 #define _GNU_SOURCE
-#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -17,6 +16,7 @@
 
 #include "fpu.h"
 #include "machine.h"
+#include "user/cpu.h"
 
 #define PROCESSES 5
 #define SIZE	  (32 * VECTORS)
@@ -115,11 +115,7 @@ exec_holding(void)
 static void
 move(long step)
 {
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET((int)(step % sysconf(_SC_NPROCESSORS_ONLN)), &set);
-	must(sched_setaffinity(0, sizeof(set), &set) == 0);
+	must(pin((int)(step % sysconf(_SC_NPROCESSORS_ONLN))) == 0);
 }
 
 static void

@@ -15,6 +15,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "user/cpu.h"
+
 #define THREADS 3
 
 static volatile sig_atomic_t signals;
@@ -82,13 +84,10 @@ thread(void *arg)
 static void
 with_flags(int cpu)
 {
-	cpu_set_t set;
 	char *m = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	must(m != MAP_FAILED);
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	must(sched_setaffinity(0, sizeof(set), &set) == 0);
+	must(pin(cpu) == 0);
 	load_moved();
 #if defined(__x86_64__)
 	{

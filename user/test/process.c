@@ -11,6 +11,8 @@
 #include <sys/times.h>
 #include <sys/utsname.h>
 
+#include "user/cpu.h"
+
 extern char **environ;
 
 /* - Waiting ------------------------------------------------------------------------------------ */
@@ -518,13 +520,9 @@ names_and_numbers(void)
 	ok(getcpu(&cpu, &node));
 	check(CPU_ISSET(cpu, &set));
 	for (int i = 0; i < 64; i++) {
-		cpu_set_t one;
-
 		if (!CPU_ISSET(i, &set))
 			continue;
-		CPU_ZERO(&one);
-		CPU_SET(i, &one);
-		ok(sched_setaffinity(0, sizeof(one), &one));
+		ok(pin(i));
 		check_eq(sched_getcpu(), i);
 	}
 	CPU_ZERO(&set);

@@ -4,11 +4,12 @@
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "user/cpu.h"
 
 /* The file's descriptor and the page. */
 volatile int refs_fd;
@@ -75,11 +76,8 @@ int
 main(int argc, char **argv)
 {
 	long rounds = argc > 2 ? atol(argv[2]) : 1;
-	cpu_set_t set;
 
-	CPU_ZERO(&set);
-	CPU_SET(argc > 1 ? atoi(argv[1]) : 0, &set);
-	must(sched_setaffinity(0, sizeof(set), &set) == 0);
+	must(pin(argc > 1 ? atoi(argv[1]) : 0) == 0);
 	for (long i = 0; i < rounds; i++) {
 		file_steps();
 		page_steps();

@@ -4,23 +4,19 @@
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
-#include <sched.h>
 #include <stdint.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "kernel/dev/vuln.h"
+#include "user/cpu.h"
 
 struct vuln_word stale_word;
 
 static void
 move_to(int cpu)
 {
-	cpu_set_t one;
-
-	CPU_ZERO(&one);
-	CPU_SET((size_t)cpu, &one);
-	if (sched_setaffinity(0, sizeof(one), &one) != 0)
+	if (pin(cpu) != 0)
 		_exit(1);
 }
 

@@ -6,6 +6,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "user/cpu.h"
+
 #define WATCHERS 3
 
 static char *volatile target;
@@ -21,11 +23,8 @@ static void *
 watch(void *arg)
 {
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-	cpu_set_t set;
 
-	CPU_ZERO(&set);
-	CPU_SET((long)arg % cpus, &set);
-	sched_setaffinity(0, sizeof(set), &set);
+	pin((int)((long)arg % cpus));
 	t_catch();
 	atomic_fetch_add(&running, 1);
 	while (!atomic_load(&stop)) {
@@ -141,11 +140,7 @@ static atomic_int bad;
 static void *
 scribble(void *arg)
 {
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET((long)arg % sysconf(_SC_NPROCESSORS_ONLN), &set);
-	sched_setaffinity(0, sizeof(set), &set);
+	pin((int)((long)arg % sysconf(_SC_NPROCESSORS_ONLN)));
 	t_catch();
 	while (!atomic_load(&stop)) {
 		if (sigsetjmp(t_jump, 1) == 0)

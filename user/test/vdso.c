@@ -5,6 +5,8 @@
 #include <sys/auxv.h>
 #include <sys/time.h>
 
+#include "user/cpu.h"
+
 static const int clocks[] = { CLOCK_REALTIME, CLOCK_MONOTONIC, CLOCK_MONOTONIC_RAW, CLOCK_BOOTTIME };
 
 static int64_t
@@ -72,11 +74,7 @@ static void
 every_cpu_knows_its_number(void)
 {
 	for (int cpu = 0; cpu < sysconf(_SC_NPROCESSORS_ONLN); cpu++) {
-		cpu_set_t set;
-
-		CPU_ZERO(&set);
-		CPU_SET(cpu, &set);
-		ok(sched_setaffinity(0, sizeof(set), &set));
+		ok(pin(cpu));
 		check_eq(sched_getcpu(), cpu);
 	}
 }
