@@ -178,16 +178,6 @@ def _file_page_changed(s: Scene) -> bool:
     return m is not None and not m.writable and s.user(address, 8) == struct.pack("<Q", MAGIC)
 
 
-def _file_written(s: Scene) -> bool:
-    """A page of the page cache has what the attacker wrote, at an address that no system call gave him."""
-    address = s.pointer("attack_address")
-    kernel = s.kernel
-    m = kernel.walker.translate(kernel.cpu.root_of(s.machine, s.cpu), address)
-    if m is None or not m.writable or s.user(address, 8) != struct.pack("<Q", MAGIC):
-        return False
-    return any(f.number == m.pa >> 12 and f.type == "file" for f in frames(kernel))
-
-
 def text_changed(machine: Machine, image: Image, symbol: str) -> bool:
     """Whether a kernel function's bytes in memory differ from those that were built."""
     image = image.at(machine)

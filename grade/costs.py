@@ -12,11 +12,11 @@ import concurrent.futures
 import json
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 from grade.bench import ICOUNT, ROOT, BenchError, System, figures, qemu, run
+from grade.make import make
 from grade.rows import Row, rows
 
 # The operations that the table shows; --all has every row of the bench.
@@ -37,11 +37,10 @@ def states(arch: str, kernel: Path, initrd: Path, words: str = "") -> dict[str, 
 def kernel_without(row: Row, arch: str) -> Path:
     """A kernel built without a row that is decided at compile time, in a folder of its own."""
     folder = f"build/off/{arch}-{row.name}"
-    command = ["make", f"ARCH={arch}", f"B={folder}", *row.off.split(), "kernel"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False,
-                          env={k: v for k, v in os.environ.items() if not k.startswith("MAKE")})
+    words = [f"ARCH={arch}", f"B={folder}", *row.off.split(), "kernel"]
+    done = make(*words, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise BenchError(f"{' '.join(command)}: {done.stderr[-600:]}")
+        raise BenchError(f"make {' '.join(words)}: {done.stderr[-600:]}")
     return ROOT / folder / "rampart"
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from grade.cpus import CPUS
-from grade.image import Image, ImageError
+from grade.image import Image
 from grade.qemu import Machine
 from grade.walk import PhysError, Space
 

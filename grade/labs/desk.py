@@ -30,6 +30,7 @@ from grade.labs.grading import GUEST_FAULTS, Ended, Enough, Guest, Run, Verdict,
 from grade.labs.sandbox import choose
 from grade.labs.spec import Lab, SpecError, all_labs, lab_named
 from grade.labs.workshop import SubmissionError, Workshop
+from grade.make import make
 from grade.qemu import ARCHES
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -128,7 +129,7 @@ def diagnose(args: argparse.Namespace) -> int:
     own = read_ticket(ROOT, lab).diagnosis
     kernel = next((k for k in kernels if k.parent.name == own), kernels[0])
     print(f"broken kernel {kernel.parent.name}" + (", which is yours" if own else ""))
-    if subprocess.run(["make", "-C", str(ROOT), f"ARCH={lab.arch}", "initrd"], check=False).returncode:
+    if make("-C", str(ROOT), f"ARCH={lab.arch}", "initrd", check=False).returncode:
         raise SubmissionError("see above", "does not compile")
     machine, out = ARCHES[lab.arch], Path("build", lab.arch)
     words = os.environ.get("CMDLINE", "")
@@ -348,8 +349,7 @@ def solution(args: argparse.Namespace) -> int:
         there = home.read_text().strip()
         if not Path(there, "labs", lab.folder.name, "cut").is_file():
             raise SpecError(f"the complete tree, from which this starter was made, is no longer at {there}")
-        return subprocess.run(["make", "-C", there, "solution", f"LAB={lab.name}", f"FROM={ROOT}", f"ARCH={lab.arch}"],
-                              check=False).returncode
+        return make("-C", there, "solution", f"LAB={lab.name}", f"FROM={ROOT}", f"ARCH={lab.arch}", check=False).returncode
     branch = f"catchup/{lab.folder.name.partition('-')[0]}"
     ref = next((r for r in (f"refs/heads/{branch}", f"refs/remotes/origin/{branch}")
                 if _git(ROOT, "rev-parse", "-q", "--verify", r)), None)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from grade.make import make
 from grade.plugin import Build
 from grade.qemu import ARCHES
 from grade.rows import Mutant, rows
@@ -24,11 +25,9 @@ pytestmark = [pytest.mark.guest, pytest.mark.soak, pytest.mark.timeout(900)]
 MUTANTS = [m for row in rows() for m in row.mutants]
 
 
-def make(tree: Path, arch: str) -> None:
+def make_kernel(tree: Path, arch: str) -> None:
     """Builds the kernel of a copied tree."""
-    done = subprocess.run(["make", "-C", str(tree), f"ARCH={arch}", "kernel"], capture_output=True, text=True,
-                          timeout=600, check=False,
-                          env={k: v for k, v in os.environ.items() if not k.startswith("MAKE")})
+    done = make("-C", str(tree), f"ARCH={arch}", "kernel", capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
 
 
@@ -43,7 +42,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory, arch: str) -> Path:
             shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy2(source, copy / name)
-    make(copy, arch)
+    make_kernel(copy, arch)
     return copy
 
 
@@ -77,7 +76,7 @@ def test_breaking_a_defence_turns_a_named_test_red(tree: Path, build: Build, arc
     assert text.count(mutant.old) == 1, f"{mutant.file}: the text to replace is not there once"
     try:
         source.write_text(text.replace(mutant.old, mutant.new))
-        make(tree, arch)
+        make_kernel(tree, arch)
         red, said = failed_tests(tree / "build" / arch / "rampart", build, arch, seed, mutant.caught)
     finally:
         source.write_text(text)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,3 +41,17 @@ def test_the_harness_page_names_every_module() -> None:
     page = (ROOT / "grade" / "README.md").read_text()
     named = re.findall(r"`([\w*]+\.py)`", page)
     assert [p.name for p in (ROOT / "grade").glob("[!_]*.py") if not any(p.match(n) for n in named)] == []
+
+
+def defined_twice(text: str) -> list[str]:
+    """The names that a module's own functions and classes take from others of it."""
+    names = Counter(node.name for node in ast.parse(text).body if isinstance(node, (ast.FunctionDef, ast.ClassDef)))
+    return [name for name, times in names.items() if times > 1]
+
+
+def test_no_module_defines_a_function_or_a_test_twice() -> None:
+    assert defined_twice("def a(): pass\ndef b(): pass\ndef a(): pass\n") == ["a"]
+    modules = [*(ROOT / "grade").rglob("*.py"), *(ROOT / "labs").rglob("*.py")]
+    assert len(modules) > 100
+    twice = {str(p.relative_to(ROOT)): names for p in modules if (names := defined_twice(p.read_text()))}
+    assert not twice
