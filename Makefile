@@ -311,9 +311,10 @@ attack: build ## boot, run the attack NAME=... and power off; without NAME the l
 	$(Q)$(QEMU) $(QFLAGS) -serial mon:stdio -append '$(APPEND) -- /bin/attack $(or $(NAME),$(own-attack),-l)'
 
 # What is needed, for each architecture; then one pytest for all, so that none keeps another's from
-# reporting, and its closing line is the last that is printed.
+# reporting, and its closing line is the last that is printed. One test more than there are processors: of a test and
+# its guest one often waits for the other.
 each	= +$(Q)set -e; for arch in $(TESTED); do $(MAKE) ARCH=$$arch
-pytest	= $(Q)$(PYTHON) -m pytest grade/tests $(TESTED:%=--arch=%) -n 2
+pytest	= $(Q)$(PYTHON) -m pytest grade/tests $(TESTED:%=--arch=%) -n $$(($$(nproc) + 1))
 test: ## every test but the long ones, on both architectures, or on ARCH
 	$(each) tools; done
 	$(each) ready; done

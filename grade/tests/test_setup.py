@@ -3,8 +3,11 @@ false dpkg-query what is installed."""
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,3 +65,25 @@ def test_where_all_of_it_is_installed_it_is_ready(tmp_path: Path, host: str) -> 
     # The compilers that it then looks for are here: Debian names the machine's own like a cross compiler, too.
     done = check(tmp_path, host, "\n".join(f"{name} installed" for name in everything))
     assert done.returncode == 0 and done.stdout.startswith("setup: ready for x86_64 aarch64 "), done.stderr
+
+
+def imported(module: Path) -> set[str]:
+    """The packages that a module imports, wherever in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names.add(node.module or "")
+    return {name.partition(".")[0] for name in names}
+
+
+def test_what_the_harness_imports_is_installed_on_every_machine_and_looked_for(tmp_path: Path) -> None:
+    asked = missing(tmp_path, "x86_64")
+    (looked_for,) = re.findall(r'^names = "(.*)"\.split', (ROOT / "setup").read_text(), re.MULTILINE)
+    modules = [p for p in (ROOT / "grade").rglob("*.py") if "gdb" not in p.parts]       # GDB has a Python of its own
+    foreign = set().union(*map(imported, modules)) - {*sys.stdlib_module_names, "grade"}
+    foreign -= {"mkdocs"}       # `make handouts` has it, and brings it
+    assert {"pytest", "elftools", "pexpect"} <= foreign <= set(looked_for.split())
+    packages = {f"python3-{'pyelftools' if name == 'elftools' else name}" for name in foreign}
+    assert packages <= asked
