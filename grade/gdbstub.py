@@ -20,7 +20,7 @@ from grade.deadline import Deadline, DeadlineError
 SOFT, HARD, WRITE, READ, ACCESS = 0, 1, 2, 3, 4     # the numbers after Z and z
 SIGINT, SIGTRAP = 2, 5
 KERNEL_HALF = 1 << 63       # of addresses
-_STEPS_OFF = 4          # a CPU that has not moved by then jumps to where it is
+_STEPS = 4              # a CPU that has not moved by then jumps to where it is
 _MEM_CHUNK = 1024       # bytes a packet; QEMU takes at most 4096 characters
 
 
@@ -102,19 +102,32 @@ class GdbStub:
     def step(self, cpu: int, timeout: float | Deadline = 20) -> Stop:
         """Executes one instruction on `cpu`, all other CPUs standing (interrupts and timers held back).
 
-        A breakpoint on that instruction does not count.
+        A breakpoint on that instruction does not count. A CPU that stands on one while another steps still stands there:
+        cont() steps it off.
         """
         self._need_stopped()
-        held = list(self._breaks)
+        held, stood = list(self._breaks), self._last
         for kind, addr, size in held:
             self._ok(f"z{kind},{addr:x},{size:x}")
         try:
             self._resume(f"vCont;s:{cpu + 1:x}")
-            return self.wait(timeout)
+            stop = self.wait(timeout)
+            if stood is not None and stood.cpu != cpu:
+                self._last = stood
+            return stop
         finally:
             if not self.running:
                 for kind, addr, size in held:
                     self._ok(f"Z{kind},{addr:x},{size:x}")
+
+    def advance(self, cpu: int) -> None:
+        """Steps `cpu` until it has moved. QEMU kicks a CPU that it resumes; where the kick comes after the CPU has begun, the
+        step ends before its instruction, and is reported all the same: about once in a thousand on a busy host."""
+        arrival = self._arrival(cpu)
+        for _ in range(_STEPS):
+            self.step(cpu)
+            if self._arrival(cpu) != arrival:
+                break
 
     def wait(self, timeout: float | Deadline) -> Stop:
         """Waits until the machine stops. DeadlineError after `timeout` seconds: it still runs then.
@@ -313,12 +326,7 @@ class GdbStub:
         arrival = pc, _ = self._arrival(last.cpu)
         if not any(addr == pc and kind in (SOFT, HARD) for kind, addr, _ in self._breaks):
             return
-        # QEMU kicks a CPU that it resumes. Where the kick comes after the CPU has begun, the step ends before its
-        # instruction, and is reported all the same: about once in a thousand on a busy host.
-        for _ in range(_STEPS_OFF):
-            self.step(last.cpu)
-            if self._arrival(last.cpu) != arrival:
-                break
+        self.advance(last.cpu)
         # QEMU looks for breakpoints before it fetches. Where user code's page is not there yet, the step leads into
         # the kernel, and the CPU arrives once more. (So does a system call's instruction: no place for a breakpoint.)
         if not pc & KERNEL_HALF and self.pc(last.cpu) & KERNEL_HALF:

@@ -318,7 +318,8 @@ def test_one_arrival_is_one_stop_where_the_instructions_page_must_be_fetched_fir
         assert arrivals == [load.entry, load.sym("main")]
 
 def answer(stub: socket.socket, pcs: list[int], asked: list[str]) -> None:
-    """A stub whose CPU stands at `pcs` after each resumption, one after the other. Notes the resumptions."""
+    """A stub whose CPU stands at `pcs` after each resumption, one after the other. Notes the resumptions. The first CPU
+    ends each, but a step of another."""
     at, pending = 0, b""
     while data := stub.recv(4096):
         *commands, pending = re.split(rb"#..", pending + data)
@@ -326,7 +327,7 @@ def answer(stub: socket.socket, pcs: list[int], asked: list[str]) -> None:
             said = "OK"
             if command.startswith(b"vCont"):
                 asked.append(command.decode())
-                at, said = at + 1, "T05thread:01;"
+                at, said = at + 1, f"T05thread:{command.decode().partition('s:')[2] or '1'};"
             elif command.startswith(b"qXfer"):
                 said = 'l<target><feature><reg name="rip" bitsize="64"/><reg name="rsp" bitsize="64"/></feature></target>'
             elif command.startswith(b"p"):
@@ -350,3 +351,20 @@ def test_a_step_off_a_breakpoint_that_did_not_step_is_made_again(pcs: list[int],
         assert gdb.pc(gdb.wait(5).cpu) == 32
     answering.result()
     assert asked == ["vCont;c", *resumed]
+
+
+def test_a_cpu_that_stands_on_a_breakpoint_is_stepped_off_it_after_another_was_stepped() -> None:
+    """It would come there at once, and the arrival would be two stops."""
+    ours, theirs = socket.socketpair()
+    asked: list[str] = []
+    with theirs, ThreadPoolExecutor(1) as pool, ours:
+        answering = pool.submit(answer, theirs, [0, 16, 16, 20, 32], asked)
+        gdb = GdbStub(ours, running=False)
+        gdb.set_break(16)
+        gdb.cont()
+        assert gdb.wait(5).cpu == 0
+        assert gdb.step(1).cpu == 1
+        gdb.cont()
+        assert gdb.pc(gdb.wait(5).cpu) == 32
+    answering.result()
+    assert asked == ["vCont;c", "vCont;s:2", "vCont;s:1", "vCont;c"]
