@@ -206,9 +206,9 @@ def attack(workshop: Workshop, files: Files, label: str) -> bool:
     built: Built = workshop.build(files, label)
     program = Image(workshop.base / "build" / workshop.arch / "user" / "attack")
     symbols = Image(built.symbols, slide=None)
-    # Other labs' rows that would stop it, too, are off: this lab's own is judged.
-    needs = attacks(workshop.root / "user" / "attack", workshop.arch)[workshop.lab.attack].needs_off
-    off = harden_off([row for row in needs if row != workshop.lab.name])
+    # Other labs' rows that would stop it, too, are off: this lab's own is judged. One that no row stops needs none.
+    known = attacks(workshop.root / "user" / "attack", workshop.arch).get(workshop.lab.attack)
+    off = harden_off([row for row in known.needs_off if row != workshop.lab.name] if known else [])
     line = f"console={ARCHES[workshop.arch].console} {off} panic=0 -- /bin/attack {workshop.lab.attack}"
     try:
         with Machine(built.kernel, built.initrd, line, arch=workshop.arch, smp=2, mem=128, paused=True, keep=True,
