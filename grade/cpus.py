@@ -36,6 +36,7 @@ class Cpu:
     arguments: tuple[str, str, str]     # the first ones of a function that is being entered
     in_user_mode: Callable[[Machine, int], bool]
     called_from: Callable[[Machine, int], int]          # code that led to the function being entered
+    returns_to: Callable[[Machine, int], int]           # where that function will return
     # Of a stopped machine, by a CPU's modes; a kernel root that is given takes the place of what the CPU has for
     # the kernel's addresses, which in user mode is not the kernel's.
     walker: Callable[[Machine, int, int | None], Walker]
@@ -81,8 +82,8 @@ def _called(machine: Machine, cpu: int) -> int:
 
 CPUS = {
     "x86_64": Cpu("cr3", walk_x86_64.ADDR, ("rdi", "rsi", "rdx"), lambda m, cpu: m.gdb.reg(cpu, "cs") & 3 == 3,
-                  _return_address, _x86_64_walker, "x86_trap", 1 << 47, "rbp"),
+                  _return_address, _return_address, _x86_64_walker, "x86_trap", 1 << 47, "rbp"),
     # PSTATE.M is 0 at EL0.
     "aarch64": Cpu("TTBR0_EL1", walk_aarch64.ADDR, ("x0", "x1", "x2"), lambda m, cpu: m.gdb.reg(cpu, "cpsr") & 15 == 0,
-                   _called, _aarch64_walker, "a64_trap", 1 << 48, "x29"),
+                   _called, lambda m, cpu: m.gdb.reg(cpu, "x30"), _aarch64_walker, "a64_trap", 1 << 48, "x29"),
 }

@@ -48,31 +48,60 @@ def _cache(kernel: Kernel, at: int) -> Cache:
     return Cache(at, kernel.text(name, 32), *numbers)
 
 
-def slabs(kernel: Kernel) -> list[Slab]:
-    """Every slab of a stopped guest whose row heap is on."""
+def _frames(kernel: Kernel) -> Iterator[tuple[int, int, int]]:
+    """Every frame of a slab: its number, its cache's address, and (of a slab's first frame) its first free object."""
     image = kernel.image
     table, first, end = (kernel.u64(image.sym(n)) for n in ("pages", "page_first", "page_count"))
-    marks, direct = kernel.u64(image.sym("heap_in_use")), kernel.u64(image.sym("direct_map_base"))
-    if not marks:
-        raise KernelStateError("the heap is a plain one")
     size = image.sizeof("struct page")
     at_type, at_private = (image.offsetof("struct page", m) for m in ("type", "private"))
     raw = kernel.read(table + first * size, (end - first) * size)
-    caches: dict[int, Cache] = {}
-    out, number = [], first
-    while number < end:
+    for number in range(first, end):
         at = (number - first) * size
-        if raw[at + at_type] != SLAB:
-            number += 1
-            continue
-        owner, head = struct.unpack_from("<QQ", raw, at + at_private)
-        cache = caches.setdefault(owner, _cache(kernel, owner) if owner not in caches else caches[owner])
+        if raw[at + at_type] == SLAB:
+            yield number, *struct.unpack_from("<QQ", raw, at + at_private)
+
+
+def caches(kernel: Kernel) -> list[Cache]:
+    """Every cache that has a slab."""
+    return [_cache(kernel, owner) for owner in sorted({owner for _, owner, _ in _frames(kernel)})]
+
+
+def frames_of(kernel: Kernel, cache: int) -> int:
+    """How many frames a cache's slabs have."""
+    return sum(owner == cache for _, owner, _ in _frames(kernel))
+
+
+def cache_of(kernel: Kernel, va: int) -> Cache | None:
+    """The cache in whose slab an address of the direct map lies. None: in no slab."""
+    image = kernel.image
+    table, first, end = (kernel.u64(image.sym(n)) for n in ("pages", "page_first", "page_count"))
+    number = va - kernel.u64(image.sym("direct_map_base")) >> 12
+    if not first <= number < end:
+        return None
+    page = table + number * image.sizeof("struct page")
+    if kernel.member(page, "struct page", "type") != SLAB:
+        return None
+    return _cache(kernel, kernel.u64(page + image.offsetof("struct page", "private")))
+
+
+def slabs(kernel: Kernel) -> list[Slab]:
+    """Every slab of a stopped guest whose row heap is on."""
+    image = kernel.image
+    marks, direct = kernel.u64(image.sym("heap_in_use")), kernel.u64(image.sym("direct_map_base"))
+    if not marks:
+        raise KernelStateError("the heap is a plain one")
+    known: dict[int, Cache] = {}
+    out, behind = [], 0
+    for number, owner, head in _frames(kernel):
+        if number < behind:
+            continue        # not a slab's first frame
+        cache = known.setdefault(owner, _cache(kernel, owner) if owner not in known else known[owner])
         length = PAGE << cache.order
         bits = kernel.read(marks + number * PAGE // 128, length // 128)
         used = tuple(bool(bits[i * cache.size // 128] >> (i * cache.size // 16 % 8) & 1) for i in range(cache.count))
         base = direct + number * PAGE
         out.append(Slab(cache, base, head, used, kernel.read(base, length)))
-        number += 1 << cache.order
+        behind = number + (1 << cache.order)
     return out
 
 
