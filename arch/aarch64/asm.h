@@ -46,3 +46,10 @@
 	jump_register \reg
 .Lback\@:
 .endm
+
+/* Straight-line speculation must not run past an exception return. */
+.macro exception_return
+	eret
+	dsb nsh
+	isb
+.endm

@@ -171,7 +171,7 @@ extern uint8_t a64_pan;
 /* True if there are performance counters, which have registers of their own. */
 bool a64_has_pmu(void);
 
-/* entry.S, start.S */
+/* entry.S, trampoline.S, start.S */
 extern char a64_vectors[], a64_vectors_unchecked[], a64_trampoline[], secondary_start[], boot_stack_top[];
 extern uint64_t boot_tables[BOOT_TABLES][512];
 noreturn void a64_run_on_stack(void *top, void (*fn)(void *arg), void *arg);

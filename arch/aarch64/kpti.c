@@ -1,6 +1,6 @@
 /*
- * Row kpti on this processor: what user mode's tables have of the kernel.  mmu.c makes them, entry.S goes
- * to and from them; here they are read back.
+ * Row kpti on this processor: what user mode's tables have of the kernel.  mmu.c makes them, trampoline.S
+ * goes to and from them; here they are read back.
  */
 #include "arch/pte.h"
 #include "kernel/mm/page.h"

@@ -246,6 +246,31 @@ arch_table_block(paddr_t block)
 	a64_window_close(w);
 }
 
+/* Whether the kernel's translations are of its ASID, so that user mode does not find them in the TLB. */
+static uint64_t
+kernel_ng(void)
+{
+	return harden_wanted(HARDEN_KPTI) ? PTE_NG : 0;
+}
+
+/* User mode's root has the trampoline alone, and so has the kernel's. */
+static void
+make_user_mode_root(void)
+{
+	const uint64_t *from, *e;
+	uint64_t *to;
+
+	if (!harden_wanted(HARDEN_KPTI))
+		return;
+	if (make_entry(a64_user_mode_root(), TRAMPOLINE, 1, &e))
+		panic("mmu: no memory for the trampoline");
+	/* The same for all, whatever the ASID. */
+	set_entry(e, a64_image_phys(a64_trampoline) | (a64_pte_bits(PROT_READ | PROT_EXEC) & ~PTE_NG));
+	from = phys_to_virt(a64_user_mode_root());
+	to = phys_to_virt(kernel_pt.root);
+	to[INDEX(TRAMPOLINE, 4)] = from[INDEX(TRAMPOLINE, 4)];
+}
+
 /* Maps a part of the image at its link address, and its second address in the direct map. */
 static void
 map_section(const char *start, const char *end, unsigned prot)
@@ -296,23 +321,11 @@ map_image(void)
 static void
 make_kernel_roots(void)
 {
-	const uint64_t *from, *e;
-	uint64_t *to;
-
 	if (pgtable_alloc(1, &kernel_pt.root))
 		panic("mmu: no memory for the kernel's tables");
 	memset(phys_to_virt(kernel_pt.root), 0, 2 * PAGE_SIZE);
-	if (!harden_wanted(HARDEN_KPTI)) {
-		a64_kernel_ng = 0;
-		return;
-	}
-	if (make_entry(a64_user_mode_root(), TRAMPOLINE, 1, &e))
-		panic("mmu: no memory for the trampoline");
-	/* The same for all, whatever the ASID. */
-	set_entry(e, a64_image_phys(a64_trampoline) | (a64_pte_bits(PROT_READ | PROT_EXEC) & ~PTE_NG));
-	from = phys_to_virt(a64_user_mode_root());
-	to = phys_to_virt(kernel_pt.root);
-	to[INDEX(TRAMPOLINE, 4)] = from[INDEX(TRAMPOLINE, 4)];
+	a64_kernel_ng = kernel_ng();
+	make_user_mode_root();
 }
 
 void

@@ -73,3 +73,17 @@
 #endif
 	int3
 .endm
+
+/*
+ * Through a pointer of struct cpu, without asking a predictor (kernel/harden/retpoline.c): what is pushed
+ * is where `thunk` returns to.
+ */
+.macro jump_through pointer, thunk
+#if RETPOLINE
+	push %gs:\pointer
+	jmp \thunk
+#else
+	jmp *%gs:\pointer
+#endif
+	int3
+.endm

@@ -300,7 +300,18 @@ void x86_window_ready(void);
 /* [In a window] It reaches the block, too. */
 void x86_window_add(paddr_t block);
 
-/* entry.S */
+/*
+ * What the trampoline leaves on a short stack for x86_paranoid, where an exception comes on one, and takes
+ * from there to go back.
+ */
+struct paranoid_frame {
+	uint64_t swapped; /* 1: GS was the user's */
+	uint64_t cr3;	  /* as it was found */
+	uint64_t rdx, rcx, rax;
+	uint64_t vector, error, rip, cs, rflags, rsp, ss;
+};
+
+/* trampoline.S, entry.S */
 extern char x86_syscall_entry[], x86_vectors[], x86_exit_sysret[], x86_exit_iret[], x86_exit_paranoid[];
 extern char x86_syscall[], x86_trap_from_user[], x86_trap_from_kernel[], x86_paranoid[];
 /* A user frame's RIP is not canonical: the process gets SIGSEGV. */

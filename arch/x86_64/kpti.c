@@ -1,6 +1,6 @@
 /*
  * Row kpti on this processor: user mode has a root of its own, which the first instructions of every way
- * in leave and the last ones of every way out load (entry.S).  Its kernel half is the entry area: what the
+ * in leave and the last ones of every way out load (trampoline.S).  Its kernel half is the entry area: what the
  * processor itself needs to come in.  Its addresses are constants, so that neither SIDT and SGDT nor a look
  * at it tells where the kernel is (row kaslr).
  */

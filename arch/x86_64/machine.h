@@ -257,7 +257,7 @@ struct cpu {
 	uint32_t table_windows; /* 1: the window's root is loaded (ro_pgtable.c) */
 	uint64_t nmis;
 	uint64_t emergency_sp[IST_COUNT]; /* tops of the stacks for what comes on IST 1 to IST_COUNT */
-	/* entry.S: where the trampoline goes on, and where the kernel enters it to leave (kpti.c). */
+	/* Where the trampoline goes on in entry.S, and where the kernel enters it to leave (kpti.c). */
 	uint64_t syscall, trap_from_user, trap_from_kernel, paranoid;
 	uint64_t exit_sysret, exit_iret, exit_paranoid;
 	uint64_t entry_sp; /* top of the entry stack */

@@ -59,6 +59,15 @@ write_entry(const uint64_t *e, uint64_t v)
 	x86_window_close(w);
 }
 
+/* [In a window] Makes e, va's entry of level l, lead to new tables.  The user half is that of both roots. */
+static void
+link_tables(const uint64_t *e, uint64_t va, unsigned l, uint64_t v)
+{
+	set_entry(e, v);
+	if (l == 4 && va < USER_END)
+		set_entry(e + ENTRIES, v);
+}
+
 /* The tables from below e, va's entry of level l, down to the given level.  0 or -ENOMEM. */
 static noinline int
 make_tables(const uint64_t *e, uint64_t va, unsigned l, unsigned level)
@@ -78,9 +87,7 @@ make_tables(const uint64_t *e, uint64_t va, unsigned l, unsigned level)
 			set_entry((uint64_t *)phys_to_virt(frames[i]) + INDEX(va, l - 1 - i),
 				  frames[i + 1].v | bits);
 	}
-	set_entry(e, frames[0].v | bits);
-	if (l == 4 && va < USER_END) /* the user half is that of both roots */
-		set_entry(e + ENTRIES, frames[0].v | bits);
+	link_tables(e, va, l, frames[0].v | bits);
 	x86_window_close(w);
 	return 0;
 }
@@ -274,6 +281,13 @@ make_roots(const uint64_t *pair, const uint64_t *kernel)
 	x86_window_close(w);
 }
 
+/* Whether the TLB may keep the kernel's translations when CR3 changes: not on the way to user mode. */
+static uint64_t
+kernel_global(void)
+{
+	return harden_wanted(HARDEN_KPTI) ? 0 : PTE_G;
+}
+
 /* What CR3 is in user mode. */
 static uint64_t
 user_root(const struct arch_pt *pt)
@@ -322,8 +336,7 @@ arch_vm_init(void)
 
 	if (!harden_wanted(HARDEN_NX))
 		x86_user_nx = 0;
-	if (harden_wanted(HARDEN_KPTI))
-		x86_kernel_global = 0;
+	x86_kernel_global = kernel_global();
 	if (pgtable_alloc(1, &kernel_pt.root) || pgtable_alloc(1, &bringup_root))
 		panic("mmu: no memory for the kernel's tables");
 	root = phys_to_virt(kernel_pt.root);

@@ -27,6 +27,14 @@ offsets(void)
 	OFFSET(ENTRY_IRET_FRAME, sizeof(struct entry_data) - 5 * sizeof(uint64_t));
 	OFFSET(ENTRY_SHORT_SHIFT, __builtin_ctz(ENTRY_SHORT_STACK));
 	OFFSET(ENTRY_SHORT_FIRST, offsetof(struct entry_data, short_stacks) / ENTRY_SHORT_STACK);
+	OFFSET(PARANOID_SWAPPED, offsetof(struct paranoid_frame, swapped));
+	OFFSET(PARANOID_CR3, offsetof(struct paranoid_frame, cr3));
+	OFFSET(PARANOID_RDX, offsetof(struct paranoid_frame, rdx));
+	OFFSET(PARANOID_RCX, offsetof(struct paranoid_frame, rcx));
+	OFFSET(PARANOID_RAX, offsetof(struct paranoid_frame, rax));
+	OFFSET(PARANOID_VECTOR, offsetof(struct paranoid_frame, vector));
+	OFFSET(PARANOID_CS, offsetof(struct paranoid_frame, cs));
+	OFFSET(PARANOID_RFLAGS, offsetof(struct paranoid_frame, rflags));
 	OFFSET(PAGE_SIZE, PAGE_SIZE);
 	OFFSET(PIN_VALUE, offsetof(struct x86_pin, value));
 	OFFSET(PIN_MASK, offsetof(struct x86_pin, mask));

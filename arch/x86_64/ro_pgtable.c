@@ -4,7 +4,7 @@
  * The window's root maps the blocks in which tables lie, writable, at their physical addresses in the low
  * half; the kernel half is everyone's.  Its own tables lie in such a block, too.  A CPU loads it for a few
  * stores, with interrupts off.  An NMI that comes in between runs on it: bit 12 of CR3 is clear, so the
- * ways in and out (entry.S) take it for a kernel root, and leave it.
+ * ways in and out (trampoline.S) take it for a kernel root, and leave it.
  *
  * With PCIDs (asid.c) it has a number of its own, and nothing that the TLB kept from the window before: the
  * kernel's mappings may have changed since.  No page of the low half is global.
