@@ -95,7 +95,9 @@ def slabs(kernel: Kernel) -> list[Slab]:
     for number, owner, head in _frames(kernel):
         if number < behind:
             continue        # not a slab's first frame
-        cache = known.setdefault(owner, _cache(kernel, owner) if owner not in known else known[owner])
+        if owner not in known:
+            known[owner] = _cache(kernel, owner)
+        cache = known[owner]
         length = PAGE << cache.order
         bits = kernel.read(marks + number * PAGE // 128, length // 128)
         used = tuple(bool(bits[i * cache.size // 128] >> (i * cache.size // 16 % 8) & 1) for i in range(cache.count))

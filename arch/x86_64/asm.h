@@ -74,6 +74,18 @@
 	int3
 .endm
 
+/* A return that asks no predictor: what one would foretell is a loop that goes nowhere. */
+.macro return_unforetold
+	call 2f
+1:	pause
+	lfence
+	jmp 1b
+	int3
+2:	lea 8(%rsp), %rsp
+	ret
+	int3
+.endm
+
 /*
  * Through a pointer of struct cpu, without asking a predictor (kernel/harden/retpoline.c): what is pushed
  * is where `thunk` returns to.

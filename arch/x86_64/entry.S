@@ -310,13 +310,6 @@ x86_thunks_end:
  * one.  This one never does.
  */
 FUNC(__x86_return_thunk)
-	call 2f
-1:	pause
-	lfence
-	jmp 1b
-	int3
-2:	lea 8(%rsp), %rsp
-	ret
-	int3
+	return_unforetold
 END(__x86_return_thunk)
 	.section .note.GNU-stack, "", @progbits

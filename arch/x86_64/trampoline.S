@@ -24,14 +24,7 @@
 
 /* The trampoline's own, for there is no other in user mode's tables. */
 FUNC(__x86_entry_return_thunk)
-	call 2f
-1:	pause
-	lfence
-	jmp 1b
-	int3
-2:	lea 8(%rsp), %rsp
-	ret
-	int3
+	return_unforetold
 END(__x86_entry_return_thunk)
 
 /* From user mode's root to the kernel's, if it is user mode's that is loaded; so with its PCID (asid.c). */

@@ -316,8 +316,8 @@ def submit(args: argparse.Namespace) -> int:
         for name in names:
             archive.add(ROOT / name, name)
     print(f"builds; packed {len(names)} files into {out.name}: {', '.join(names)}")
-    if lab.causes and (open_questions := {"cpu", "function", "cause"} - set(answer)):
-        print(f"{diagnosis.FILE} does not say yet: {', '.join(sorted(open_questions))}")
+    if unsaid := diagnosis.open_questions(lab, answer):
+        print(f"{diagnosis.FILE} does not say yet: {', '.join(unsaid)}")
     if strangers := sorted(changed_files(ROOT) - set(names)):
         print(f"changed here, and not taken: {', '.join(strangers[:10])}. Whoever grades builds without that.")
     return 0

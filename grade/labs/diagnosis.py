@@ -8,6 +8,7 @@ from pathlib import Path
 from grade.labs.spec import Lab, SpecError, get
 
 FILE = "diagnosis.toml"         # of a lab's folder
+KEYS = {"cpu": int, "function": str, "cause": str}      # a number; whose code it is; a word of the lab's list
 
 
 def form(lab: Lab) -> str:
@@ -28,13 +29,12 @@ def form(lab: Lab) -> str:
 
 
 def parse(text: str, where: str) -> dict[str, int | str]:
-    """A diagnosis: cpu (a number), function (whose address it is) and cause (a word of the lab's list). SpecError."""
+    """A diagnosis: KEYS, as far as they are answered. SpecError."""
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise SpecError(f"{where}: {error}") from error
-    return {key: get(table, key, kind, where) for key, kind in (("cpu", int), ("function", str), ("cause", str))
-            if key in table}
+    return {key: get(table, key, kind, where) for key, kind in KEYS.items() if key in table}
 
 
 def said(lab: Lab, root: Path) -> dict[str, int | str]:
@@ -49,6 +49,11 @@ def said(lab: Lab, root: Path) -> dict[str, int | str]:
     if "cause" in answer and answer["cause"] not in lab.causes:
         raise SpecError(f"{path}: cause is {answer['cause']!r}, and must be one of {', '.join(lab.causes)}")
     return answer
+
+
+def open_questions(lab: Lab, answer: dict[str, int | str]) -> list[str]:
+    """What a diagnosis does not say yet, where the lab asks for one."""
+    return [key for key in KEYS if key not in answer] if lab.causes else []
 
 
 def answer_of(patch: Path) -> str:

@@ -290,8 +290,7 @@ def signals(guest: Guest, seen: Seen, cpu: int) -> None:
 
 def return_address(guest: Guest, cpu: int) -> int:
     """Where the function that is being entered returns to."""
-    gdb = guest.machine.gdb
-    return word(guest, gdb.reg(cpu, "rsp"), cpu) if way(guest).pc == "rip" else gdb.reg(cpu, "x30")
+    return CPUS[guest.machine.arch.name].returns_to(guest.machine, cpu)
 
 
 # ---- user copies, one by one ---------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from grade.canaries import canaries, compared_with, own, switches
+from grade.cpus import CPUS
 from grade.labs.grading import At, Ended, Guest, Run
 from grade.spaces import Kernel
 
@@ -235,10 +236,7 @@ def overflow(run: Run, guest: Guest, act: Act, previous: int) -> int:
 
 def back_of(guest: Guest, cpu: int) -> int:
     """Where the function that is being entered would return to."""
-    gdb = guest.machine.gdb
-    if guest.machine.arch.name == "aarch64":
-        return gdb.reg(cpu, "x30")
-    return int.from_bytes(gdb.read(gdb.reg(cpu, "rsp"), 8, cpu), "little")
+    return CPUS[guest.machine.arch.name].returns_to(guest.machine, cpu)
 
 
 def got_through(act: Act) -> str:

@@ -428,10 +428,7 @@ class Ways:
         raise Ended(f"{what} takes more than {STEPS} instructions")
 
     def _return_address(self) -> int:
-        gdb = self.guest.machine.gdb
-        if self.guest.machine.arch.name == "aarch64":
-            return gdb.reg(self.cpu, "x30")
-        return int.from_bytes(gdb.read(gdb.reg(self.cpu, "rsp"), 8, self.cpu), "little")
+        return CPUS[self.guest.machine.arch.name].returns_to(self.guest.machine, self.cpu)
 
     def interrupt(self, place: Place, next_point: int) -> bool:
         """An NMI at one instruction. False if the CPU did not come there, and stands at the next checkpoint."""

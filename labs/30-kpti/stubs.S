@@ -24,14 +24,7 @@
 
 /* The trampoline's own, so that it needs none elsewhere. */
 FUNC(__x86_entry_return_thunk)
-	call 2f
-1:	pause
-	lfence
-	jmp 1b
-	int3
-2:	lea 8(%rsp), %rsp
-	ret
-	int3
+	return_unforetold
 END(__x86_entry_return_thunk)
 
 /*

@@ -21,6 +21,14 @@ checkpoint(long which)
 	__asm__ volatile("" : : "r"(which) : "memory");
 }
 
+/* Ends a program in which something went wrong that no kernel is judged by. */
+static inline void
+must(int good)
+{
+	if (!good)
+		_exit(99);
+}
+
 /* How a child ended: its exit code, 1000 and the signal, or -1. */
 static inline long
 status_of(pid_t pid)

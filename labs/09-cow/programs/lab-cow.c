@@ -37,13 +37,6 @@ static volatile struct {
 	int parents[PROCESSES];
 } *shared; /* among all of them */
 
-static void
-must(int good)
-{
-	if (!good)
-		_exit(99);
-}
-
 static volatile long *
 page(int number)
 {

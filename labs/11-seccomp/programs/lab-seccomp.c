@@ -77,13 +77,6 @@ call(long number)
 	return result < 0 && result >= -4095 ? -result : 0;
 }
 
-static void
-must(int good)
-{
-	if (!good)
-		_exit(99);
-}
-
 /* ---- Trying ---- */
 
 static void

@@ -40,13 +40,6 @@ static int device;
 static uint64_t made;
 static bool freed[NOTES];
 
-static void
-must(bool good)
-{
-	if (!good)
-		_exit(99);
-}
-
 /* ---- Notes ---- */
 
 static uint64_t
