@@ -7,6 +7,7 @@ import pytest
 
 from grade.attacks import harden_off
 from grade.canaries import canaries, cpu_problems
+from grade.cpus import CPUS
 from grade.disasm import Function, functions, functions_with_arrays
 from grade.image import Image
 from grade.moments import Event, draw, qemu_seed, visit
@@ -94,9 +95,7 @@ def behind_the_report(m: Machine, image: Image) -> int:
     stop = m.wait_stop(60)
     assert m.gdb.pc(stop.cpu) == image.sym("__stack_chk_fail")
     m.gdb.clear_break(image.sym("__stack_chk_fail"))
-    if m.arch.name == "aarch64":
-        return m.gdb.reg(stop.cpu, "x30")
-    return int.from_bytes(m.gdb.read(m.gdb.reg(stop.cpu, "rsp"), 8, stop.cpu), "little")
+    return CPUS[m.arch.name].returns_to(m, stop.cpu)
 
 
 @pytest.mark.guest

@@ -16,7 +16,7 @@ from grade.lab import main
 from grade.labs import desk, report, tree
 from grade.labs.autopsy import CONSOLE_LINES, last_lines
 from grade.labs.cut import CutError, Item, cut, find, parse_cut, read_stubs, restore, sections
-from grade.labs.grading import Only, grade
+from grade.labs.grading import Only, grade, load_checks
 from grade.labs.prove import MUTANTS_AT_LEAST, apply_patch, named_checks, other_solution
 from grade.labs.sandbox import SandboxError, choose
 from grade.labs.spec import READING_MAX, Lab, SpecError, all_labs, lab_named, load, reading_lines
@@ -197,7 +197,10 @@ def workshop(arch: str) -> Iterator[Workshop]:
 @pytest.mark.timeout(900)
 def test_the_same_seed_gives_the_same_report(workshop: Workshop, tmp_path: Path) -> None:
     answer = workshop.take(ROOT)
-    data = [report.as_dict(grade(workshop, answer, 5, f"again-{i}")) for i in range(2)]
+    told: list[str] = []
+    data = [report.as_dict(grade(workshop, answer, 5, f"again-{i}", tell=told.append)) for i in range(2)]
+    names = sorted(s.__name__ for s in load_checks(workshop.lab).scenarios())
+    assert sorted(told[2:2 + len(names)]) == [f"boot {name}: done" for name in names], told
     for i, one in enumerate(data):
         report.write(one, tmp_path / str(i))
     assert data[0]["score"] == data[0]["max"], report.terminal(data[0])
@@ -247,8 +250,9 @@ def test_a_submission_that_lacks_a_file_or_does_not_compile_is_told_why(workshop
         workshop.take(tmp_path)
     answer = workshop.take(ROOT)
     broken = answer | {"kernel/harden/stack_guard.c": b"int\nmain(void)\n{\n\treturn undeclared;\n}\n"}
-    data = report.as_dict(grade(workshop, broken, 1, "broken"))
-    assert data["score"] == 0 and data["problem"] == "does not compile"
+    told: list[str] = []
+    data = report.as_dict(grade(workshop, broken, 1, "broken", tell=told.append))
+    assert data["score"] == 0 and data["problem"] == "does not compile" and told == ["building"]
     assert "stack_guard.c" in data["problem_text"] and "error" in data["problem_text"]
     assert "does not compile" in report.terminal(data)
 

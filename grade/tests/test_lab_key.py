@@ -107,10 +107,11 @@ def test_the_form_for_a_diagnosis_says_nothing_until_its_lines_are_filled_in(tmp
     form = tree.notes(lab)[str(path.relative_to(tmp_path))].decode()
     assert diagnosis.said(lab, tmp_path) == {}
     path.write_text(form)
-    assert diagnosis.said(lab, tmp_path) == {}
+    assert diagnosis.said(lab, tmp_path) == {} and diagnosis.open_questions(lab, {}) == ["cpu", "function", "cause"]
     filled = form.replace("# cpu = 0", "cpu = 1").replace("# function =", "function =")
     path.write_text(filled.replace('# cause = ""', f'cause = "{lab.causes[-1]}"'))
-    assert diagnosis.said(lab, tmp_path) == {"cpu": 1, "function": "", "cause": lab.causes[-1]}
+    said = diagnosis.said(lab, tmp_path)
+    assert said == {"cpu": 1, "function": "", "cause": lab.causes[-1]} and diagnosis.open_questions(lab, said) == []
     for wrong in (filled.replace('# cause = ""', 'cause = "bad luck"'), filled + "cpu = 'both'\n", "\0", 'cpu = "0"\n'):
         path.write_text(wrong)
         with pytest.raises(SpecError, match=diagnosis.FILE):

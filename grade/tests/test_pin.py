@@ -4,7 +4,6 @@ draws, while attack pin hammers their writers; and after jumps straight to each 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
@@ -212,12 +211,6 @@ def test_a_bit_is_back_if_the_check_was_never_reached(boot: Boot, image: Image, 
         m.wait_for(PROMPT, 30)
 
 
-RETURNS_TO: dict[str, Callable[[Machine, int], int]] = {
-    "x86_64": lambda m, cpu: int.from_bytes(m.gdb.read(m.gdb.reg(cpu, "rsp"), 8, cpu), "little"),
-    "aarch64": lambda m, cpu: m.gdb.reg(cpu, "x30"),
-}
-
-
 def test_a_write_that_changes_no_pinned_bit_goes_through(boot: Boot, image: Image, arch: str,
                                                          registers: list[Register]) -> None:
     """As a flush of global translations does, for one."""
@@ -227,7 +220,7 @@ def test_a_write_that_changes_no_pinned_bit_goes_through(boot: Boot, image: Imag
     for cpu, register in [(c, r) for c in (0, 1) for r in registers]:
         stand_in_the_kernel(m, image, cpu)
         value = m.gdb.reg(cpu, register.name) ^ register.free
-        back = RETURNS_TO[arch](m, cpu)
+        back = CPUS[arch].returns_to(m, cpu)
         m.gdb.set_reg(cpu, CPUS[arch].arguments[0], value)
         m.gdb.set_reg(cpu, PC[arch], image.sym(register.writer))
         m.run_until(back, timeout=30)

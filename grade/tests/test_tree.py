@@ -52,6 +52,6 @@ def defined_twice(text: str) -> list[str]:
 def test_no_module_defines_a_function_or_a_test_twice() -> None:
     assert defined_twice("def a(): pass\ndef b(): pass\ndef a(): pass\n") == ["a"]
     modules = [*(ROOT / "grade").rglob("*.py"), *(ROOT / "labs").rglob("*.py")]
-    assert len(modules) > 100
+    assert Path(__file__).resolve() in modules
     twice = {str(p.relative_to(ROOT)): names for p in modules if (names := defined_twice(p.read_text()))}
     assert not twice
