@@ -180,8 +180,8 @@ class Guest:
 
 
 def wait(machine: Machine) -> Stop:
-    """Waits for a machine that runs to stop by itself. Ended if it floods its console; DeadlineError if it uses more
-    processor time than an honest guest could (limits.py), or none any more."""
+    """Waits for a machine that runs to stop by itself. Ended if it floods its console or the exception log;
+    DeadlineError if it uses more processor time than an honest guest could (limits.py), or none any more."""
     slow = limits.slowness()
     start = before = machine.cpu_seconds()
     wall, idle = Deadline(limits.WALL * limits.STEP_SECONDS * slow), 0
@@ -194,6 +194,8 @@ def wait(machine: Machine) -> Stop:
             before = used
             if machine.serial_flooded:
                 raise Ended("the guest floods its console") from None
+            if machine.exclog.flooded:
+                raise Ended("the guest takes one exception after the other, without end") from None
             if used - start > limits.STEP_SECONDS * slow or used > limits.BOOT_SECONDS * slow or idle > IDLE_SLICES:
                 raise
             if wall.passed():
