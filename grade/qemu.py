@@ -30,6 +30,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from grade.cputime import cpu_seconds
 from grade.deadline import Deadline, DeadlineError
 from grade.exclog import ExcLog
 from grade.gdbstub import SIGINT, GdbClosed, GdbError, GdbStub, Stop
@@ -371,15 +372,7 @@ class Machine:
 
     def cpu_seconds(self) -> float:
         """The processor time that QEMU has used: what a guest costs, however busy the host is."""
-        ticks, waiting = 0, [self._process.pid]
-        while waiting:
-            pid = waiting.pop()     # the wrapper's processes, and QEMU somewhere below
-            with contextlib.suppress(OSError):
-                stat = Path(f"/proc/{pid}/stat").read_text()
-                ticks += sum(int(n) for n in stat.rpartition(")")[2].split()[11:13])
-                waiting += [int(n) for task in Path(f"/proc/{pid}/task").iterdir()
-                            for n in (task / "children").read_text().split()]
-        return ticks / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds(self._process.pid)       # the wrapper, and QEMU somewhere below
 
     def shutdown_reason(self) -> str | None:
         """Why the guest went down: "guest-shutdown", "guest-reset" (a triple fault too), "guest-panic" or

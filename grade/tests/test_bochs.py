@@ -14,7 +14,7 @@ from grade.iso import make
 from grade.plugin import Build
 from grade.walk_x86_64 import CR0_WP, CR4_SMAP, CR4_SMEP, CR4_UMIP, EFER_NXE
 
-pytestmark = [pytest.mark.bochs, pytest.mark.arch("x86_64"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.bochs, pytest.mark.arch("x86_64"), pytest.mark.timeout(1800)]
 
 SPEC_CTRL_IBRS, SPEC_CTRL_STIBP = 1, 2   # SDM 4 2.1
 CR4_PCIDE = 1 << 17
