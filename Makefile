@@ -122,7 +122,7 @@ LDFLAGS	:= -pie -z text --no-dynamic-linker -z noexecstack -z max-page-size=0x10
 
 # ---- Kernel -----------------------------------------------------------------------------------
 
-KSRC	:= $(sort $(wildcard kernel/*.c kernel/*/*.c arch/$(ARCH)/*.c arch/$(ARCH)/*.S))
+KSRC	:= $(sort $(wildcard kernel/*.c kernel/*/*.c arch/*.c arch/$(ARCH)/*.c arch/$(ARCH)/*.S))
 KSRC	:= $(filter-out arch/$(ARCH)/offsets.c kernel/vdso/%,$(KSRC))
 ifeq ($(RELEASE),1)
 KSRC	:= $(filter-out kernel/dev/vuln%.c,$(KSRC))

@@ -91,36 +91,6 @@ uint64_t asid_activate(struct arch_pt *pt);
 /* The even number of pt's identifier; 0 if it never had one. */
 uint64_t asid_number(const struct arch_pt *pt);
 
-/*
- * ro_pgtable.c: windows, in which this CPU writes page tables.  Tables are read where the direct map has
- * them; table_writable says where to write what lies there, in a window, or before there are any.
- */
-struct table_window {
-	irqstate_t irq;
-	uint64_t ttbr0, ttbr1;
-};
-struct table_window a64_window_open(void);
-void a64_window_close(struct table_window w);
-extern uint64_t a64_window_offset;
-
-static always_inline void *
-table_writable(const void *table)
-{
-	return (void *)((uint64_t)table - a64_window_offset);
-}
-
-static always_inline void
-set_entry(const uint64_t *e, uint64_t v)
-{
-	WRITE_ONCE(*(uint64_t *)table_writable(e), v);
-}
-
-/* Start-up: the window's root, with tables for all memory. */
-void a64_window_init(void);
-/* From here on the window is the only way. */
-void a64_window_ready(void);
-/* [In a window] It reaches the block, too. */
-void a64_window_add(paddr_t block);
 /* Makes TTBR0 walk user (0: nothing) and the kernel half go by asid, whatever both were. */
 void a64_set_tables(paddr_t user, uint64_t asid);
 

@@ -5,6 +5,8 @@
 
 #include "arch/arch.h"
 
+#define KERNEL_HALF 0xffff000000000000ul /* what TTBR1 translates */
+
 /* What user pages carry beside their own bits: PTE_PXN, or 0 (harden=-smep). */
 extern uint64_t a64_user_pxn;
 /* What kernel pages carry: PTE_NG, or 0 when user mode keeps the kernel's tables (harden=-kpti). */
@@ -88,3 +90,46 @@ pte_with_prot(pte_t e, unsigned prot)
 {
 	return (pte_t){(e.v & PTE_FRAME) | a64_pte_bits(prot)};
 }
+
+/* ---- What arch/tables.h asks ---- */
+
+static inline bool
+entry_valid(uint64_t e)
+{
+	return e & PTE_VALID;
+}
+
+static inline bool
+entry_is_table(uint64_t e)
+{
+	return e & PTE_TABLE;
+}
+
+static inline pte_t
+entry_piece(uint64_t e, uint64_t offset)
+{
+	return (pte_t){(e | PTE_TABLE) + offset};
+}
+
+static inline paddr_t
+root_of(const struct arch_pt *pt, uint64_t va)
+{
+	if (va >= KERNEL_HALF)
+		return kernel_pt.root;
+	return pt == &kernel_pt ? PADDR(0) : pt->root;
+}
+
+/* mmu.c: what was written to the frame is what is fetched from it. */
+void a64_make_fetchable(paddr_t pa);
+
+static inline void
+leaf_comes(pte_t e)
+{
+	if ((e.v & (PTE_VALID | PTE_USER | PTE_UXN)) == (PTE_VALID | PTE_USER))
+		a64_make_fetchable(pte_paddr(e));
+}
+
+struct table_window {
+	irqstate_t irq;
+	uint64_t ttbr0, ttbr1;
+};

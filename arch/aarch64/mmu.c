@@ -6,14 +6,14 @@
  * Kernel half:  the direct map (RW-, never executable; the image's text and rodata R--),
  *               the stack area, and the image (text R-X, rodata R--, data RW-).
  *
- * Tables are read where the direct map has them, and written in windows (ro_pgtable.c).
+ * What is done with tables whatever their entries mean stands in arch/tables.c.
  *
  * Order of table writes.  A new table is filled before it is linked (dmb ishst): walkers of other
  * CPUs follow the link.  A new entry of the kernel is visible to walkers (dsb ishst) and to what this
  * CPU does next (isb) before it is used; one of a user may be missed once: the fault that follows finds
  * it present and tries again.  Removed entries are gone everywhere after arch_tlb_flush.
  */
-#include "arch/pte.h"
+#include "arch/tables.h"
 #include "kernel/errno.h"
 #include "kernel/harden/harden.h"
 #include "kernel/harden/ro_pgtable.h"
@@ -30,36 +30,10 @@ uint64_t a64_user_pxn ro_after_init = PTE_PXN;
 uint64_t a64_user_uxn ro_after_init = PTE_UXN;
 uint64_t a64_kernel_ng ro_after_init = PTE_NG;
 
-#define ENTRIES		   512u
-#define LEVEL_SHIFT(level) (PAGE_SHIFT + 9 * ((level)-1)) /* level 1 holds pages: Arm's level 3 */
-#define LEVEL_SIZE(level)  (1ul << LEVEL_SHIFT(level))
-#define INDEX(va, level)   (((va) >> LEVEL_SHIFT(level)) & (ENTRIES - 1))
-#define KERNEL_HALF	   0xffff000000000000ul
-#define FLUSH_BY_PAGE_MAX  32 /* beyond it the whole address space is flushed */
+#define FLUSH_BY_PAGE_MAX 32 /* beyond it the whole address space is flushed */
 
 /* What TTBR0 walks when no user may: empty, and a constant as every table is. */
 static const uint64_t empty_table[ENTRIES] aligned(PAGE_SIZE);
-
-static bool
-is_table(uint64_t entry)
-{
-	return (entry & (PTE_VALID | PTE_TABLE)) == (PTE_VALID | PTE_TABLE);
-}
-
-static const uint64_t *
-table_at(uint64_t entry)
-{
-	return phys_to_virt(PADDR(entry & PTE_FRAME));
-}
-
-/* The root that translates va, 0 if pt has none. */
-static paddr_t
-root_of(const struct arch_pt *pt, uint64_t va)
-{
-	if (va >= KERNEL_HALF)
-		return kernel_pt.root;
-	return pt == &kernel_pt ? PADDR(0) : pt->root;
-}
 
 static uint64_t
 link_to(paddr_t table)
@@ -67,18 +41,7 @@ link_to(paddr_t table)
 	return table.v | PTE_VALID | PTE_TABLE;
 }
 
-/* A window for one entry. */
-static void
-write_entry(const uint64_t *e, uint64_t v)
-{
-	struct table_window w = a64_window_open();
-
-	set_entry(e, v);
-	a64_window_close(w);
-}
-
-/* The tables from below e, va's entry of level l, down to the given level.  0 or -ENOMEM. */
-static noinline int
+int
 make_tables(const uint64_t *e, uint64_t va, unsigned l, unsigned level)
 {
 	unsigned n = l - level;
@@ -88,7 +51,7 @@ make_tables(const uint64_t *e, uint64_t va, unsigned l, unsigned level)
 
 	if (err)
 		return err;
-	w = a64_window_open();
+	w = table_window_open();
 	for (unsigned i = n; i-- > 0;) {
 		memset(table_writable(phys_to_virt(frames[i])), 0, PAGE_SIZE);
 		if (i + 1 < n)
@@ -97,28 +60,7 @@ make_tables(const uint64_t *e, uint64_t va, unsigned l, unsigned level)
 	}
 	a64_dmb(ishst); /* what is in them before the link to them */
 	set_entry(e, link_to(frames[0]));
-	a64_window_close(w);
-	return 0;
-}
-
-/* The entry for va in the table of the given level; makes the levels above.  0 or -ENOMEM. */
-static int
-make_entry(paddr_t root, uint64_t va, unsigned level, const uint64_t **out)
-{
-	const uint64_t *table = phys_to_virt(root);
-
-	for (unsigned l = 4; l > level; l--) {
-		const uint64_t *e = &table[INDEX(va, l)];
-
-		if (unlikely(!(*e & PTE_VALID))) {
-			int err = make_tables(e, va, l, level);
-
-			if (err)
-				return err;
-		}
-		table = table_at(READ_ONCE(*e));
-	}
-	*out = &table[INDEX(va, level)];
+	table_window_close(w);
 	return 0;
 }
 
@@ -240,10 +182,10 @@ arch_table_block(paddr_t block)
 
 	if (make_entry(kernel_pt.root, direct(block.v), 2, &e)) /* it is there */
 		panic("mmu: no memory for the kernel's tables");
-	w = a64_window_open();
+	w = table_window_open();
 	set_entry(e, block.v | (a64_pte_bits(pgtable_prot()) & ~PTE_TABLE));
-	a64_window_add(block);
-	a64_window_close(w);
+	table_window_add(block);
+	table_window_close(w);
 }
 
 /* Whether the kernel's translations are of its ASID, so that user mode does not find them in the TLB. */
@@ -353,14 +295,14 @@ arch_vm_init(void)
 	 * From the first tables to these: both map the code that runs here alike, so that the change
 	 * needs no detour; what differs elsewhere is forgotten before it is used.
 	 */
-	a64_window_init();
+	table_window_init();
 	pgtable_seal_early();
 	a64_dsb(ishst);
 	arch_pt_activate(&kernel_pt);
 	__asm__ volatile("tlbi vmalle1" : : : "memory");
 	a64_dsb(nsh);
 	a64_isb();
-	a64_window_ready();
+	table_window_ready();
 }
 
 /* Start-up's code writes SCTLR_EL1 without a check (row pin). */
@@ -405,27 +347,11 @@ a64_bringup_begin(void)
 	return bringup_root;
 }
 
-static void
-walk(const uint64_t *table, unsigned level, uint64_t va,
-     void (*fn)(void *arg, uint64_t va, uint64_t size, paddr_t pa, unsigned prot), void *arg)
-{
-	for (unsigned i = 0; i < ENTRIES; i++, va += LEVEL_SIZE(level)) {
-		uint64_t e = table[i];
-
-		if (!(e & PTE_VALID))
-			continue;
-		if (level > 1 && is_table(e))
-			walk(table_at(e), level - 1, va, fn, arg);
-		else
-			fn(arg, va, LEVEL_SIZE(level), PADDR(e & PTE_FRAME), pte_prot((pte_t){e}));
-	}
-}
-
 void
 arch_kernel_walk(void (*fn)(void *arg, uint64_t va, uint64_t size, paddr_t pa, unsigned prot),
 		 void *arg)
 {
-	walk(phys_to_virt(kernel_pt.root), 4, KERNEL_HALF, fn, arg);
+	walk_tables(phys_to_virt(kernel_pt.root), 4, KERNEL_HALF, fn, arg);
 }
 
 struct boot_range
@@ -445,35 +371,12 @@ arch_pt_create(struct arch_pt *pt)
 
 	if (err)
 		return err;
-	w = a64_window_open();
+	w = table_window_open();
 	memset(table_writable(phys_to_virt(pt->root)), 0, PAGE_SIZE);
-	a64_window_close(w);
+	table_window_close(w);
 	pt->asid = 0;
 	pt->cpus = 0;
 	return 0;
-}
-
-/* Tables are sparse: most of their entries are passed over in eights. */
-static bool
-eight_are_empty(const uint64_t *e)
-{
-	return !(e[0] | e[1] | e[2] | e[3] | e[4] | e[5] | e[6] | e[7]);
-}
-
-static void
-free_tables(const uint64_t *table, unsigned level)
-{
-	for (unsigned i = 0; i < ENTRIES; i++) {
-		if (i % 8 == 0 && eight_are_empty(&table[i])) {
-			i += 7;
-			continue;
-		}
-		if (!(table[i] & PTE_VALID))
-			continue;
-		if (level > 2)
-			free_tables(table_at(table[i]), level - 1);
-		pgtable_free(PADDR(table[i] & PTE_FRAME), 0);
-	}
 }
 
 /* An idle CPU may still have the tables loaded: it runs on whatever was there. */
@@ -500,7 +403,7 @@ arch_pt_destroy(struct arch_pt *pt)
 	if (lazy)
 		run_on_cpus(lazy, leave_lazy, pt);
 	arch_tlb_flush(pt, 0, USER_END);
-	free_tables(phys_to_virt(pt->root), 4);
+	free_tables(phys_to_virt(pt->root), 4, ENTRIES);
 	pgtable_free(pt->root, 0);
 	pt->root = PADDR(0);
 }
@@ -509,7 +412,7 @@ void
 a64_bringup_end(void)
 {
 	arch_tlb_flush(&kernel_pt, 0, UINT64_MAX);
-	free_tables(phys_to_virt(bringup_root), 4);
+	free_tables(phys_to_virt(bringup_root), 4, ENTRIES);
 	pgtable_free(bringup_root, 0);
 }
 
@@ -520,8 +423,8 @@ a64_bringup_end(void)
  * cleaned and instruction caches made to forget, to the point where the two meet (ARM D7.5.6).  Once a
  * frame, until it is written again (page_written): the flag says so.
  */
-static void
-make_fetchable(paddr_t pa)
+void
+a64_make_fetchable(paddr_t pa)
 {
 	struct page *p = page_of(pa);
 	uint64_t ctr = READ_SYSREG(ctr_el0), start = (uint64_t)phys_to_virt(pa);
@@ -547,12 +450,6 @@ make_fetchable(paddr_t pa)
 	__atomic_fetch_or(&p->flags, (uint16_t)PAGE_FETCHABLE, __ATOMIC_RELEASE);
 }
 
-static bool
-user_executable(uint64_t e)
-{
-	return (e & (PTE_VALID | PTE_USER | PTE_UXN)) == (PTE_VALID | PTE_USER);
-}
-
 /* ---- Entries ---- */
 
 int
@@ -563,8 +460,7 @@ arch_pt_map(struct arch_pt *pt, uint64_t va, pte_t pte)
 
 	if (err)
 		return err;
-	if (user_executable(pte.v))
-		make_fetchable(pte_paddr(pte));
+	leaf_comes(pte);
 	/*
 	 * Another frame in the place of one that is there: two CPUs must not see both.  Break before
 	 * make (ARM D8.14.1); who comes in between faults and waits for the lock that the caller holds.
@@ -580,113 +476,6 @@ arch_pt_map(struct arch_pt *pt, uint64_t va, pte_t pte)
 		a64_isb();
 	}
 	return 0;
-}
-
-int
-arch_pt_map_all(struct arch_pt *pt, const struct pt_leaf *leaves, unsigned n)
-{
-	const uint64_t *entries[PT_BATCH] __attribute__((uninitialized));
-	struct table_window w;
-
-	assert(n <= PT_BATCH);
-	for (unsigned i = 0; i < n; i++) {
-		int err = make_entry(root_of(pt, leaves[i].va), leaves[i].va, 1, &entries[i]);
-
-		if (err)
-			return err;
-		if (user_executable(leaves[i].pte.v))
-			make_fetchable(pte_paddr(leaves[i].pte));
-	}
-	a64_dmb(ishst); /* as arch_pt_map */
-	w = a64_window_open();
-	for (unsigned i = 0; i < n; i++)
-		set_entry(entries[i], leaves[i].pte.v);
-	a64_window_close(w);
-	return 0;
-}
-
-pte_t
-arch_pt_get(struct arch_pt *pt, uint64_t va)
-{
-	paddr_t root = root_of(pt, va);
-	const uint64_t *table = phys_to_virt(root);
-	uint64_t e;
-
-	if (!root.v)
-		return pte_none();
-	for (unsigned l = 4;; l--) {
-		e = table[INDEX(va, l)];
-		if (l == 1)
-			return (pte_t){e};
-		if (!(e & PTE_VALID))
-			return pte_none();
-		if (!is_table(e)) /* kernel only: the 4 KiB of it that va names */
-			return (pte_t){(e | PTE_TABLE) + (va & (LEVEL_SIZE(l) - 1) & ~PAGE_MASK)};
-		table = table_at(e);
-	}
-}
-
-/* Entries and what they become. */
-struct changes {
-	unsigned n;
-	const uint64_t *entries[PT_BATCH];
-	uint64_t values[PT_BATCH];
-};
-
-static void
-make_changes(const struct changes *c)
-{
-	struct table_window w;
-
-	if (c->n == 0)
-		return;
-	w = a64_window_open();
-	for (unsigned i = 0; i < c->n; i++)
-		set_entry(c->entries[i], c->values[i]);
-	a64_window_close(w);
-}
-
-uint64_t
-arch_pt_update_some(struct arch_pt *pt, uint64_t start, uint64_t end,
-		    pte_t (*fn)(void *arg, uint64_t va, pte_t old), void *arg)
-{
-	struct changes c __attribute__((uninitialized));
-	paddr_t root = root_of(pt, start);
-	uint64_t va = start;
-
-	c.n = 0;
-	while (va < end && c.n < PT_BATCH) {
-		const uint64_t *table = phys_to_virt(root);
-		unsigned l;
-
-		for (l = 4; l > 1; l--) {
-			uint64_t e = table[INDEX(va, l)];
-
-			if (!(e & PTE_VALID))
-				break;
-			table = table_at(e);
-		}
-		if (l > 1) { /* nothing below this entry */
-			va = ALIGN_DOWN(va, LEVEL_SIZE(l)) + LEVEL_SIZE(l);
-			continue;
-		}
-		do {
-			pte_t old = {table[INDEX(va, 1)]}, new;
-
-			if (pte_present(old)) {
-				new = fn(arg, va, old);
-				if (new.v != old.v) {
-					if (user_executable(new.v))
-						make_fetchable(pte_paddr(new));
-					c.entries[c.n] = &table[INDEX(va, 1)];
-					c.values[c.n++] = new.v;
-				}
-			}
-			va += PAGE_SIZE;
-		} while (va < end && INDEX(va, 1) && c.n < PT_BATCH);
-	}
-	make_changes(&c);
-	return MIN(va, end);
 }
 
 /*

@@ -8,7 +8,7 @@
  *
  * PAN does not forbid the stores: it is about pages that user mode may use.
  */
-#include "arch/pte.h"
+#include "arch/tables.h"
 #include "kernel/harden/harden.h"
 #include "kernel/harden/ro_pgtable.h"
 #include "kernel/lib/print.h"
@@ -16,12 +16,12 @@
 #include "kernel/mm/page.h"
 #include "cpu.h"
 
-uint64_t a64_window_offset ro_after_init; /* from where tables are read to where they are written */
+uint64_t table_window_offset ro_after_init;
 static paddr_t window_root ro_after_init;
 static bool ready ro_after_init;
 
 struct table_window
-a64_window_open(void)
+table_window_open(void)
 {
 	struct table_window w = {.irq = arch_irq_save()};
 	struct cpu *c = this_cpu();
@@ -38,7 +38,7 @@ a64_window_open(void)
 
 /* The stores have been translated when TTBR0 changes: that is in the order of the program. */
 void
-a64_window_close(struct table_window w)
+table_window_close(struct table_window w)
 {
 	if (likely(ready)) {
 		a64_set_tables(PADDR(w.ttbr0), w.ttbr1 >> TTBR_ASID_SHIFT);
@@ -48,9 +48,6 @@ a64_window_close(struct table_window w)
 }
 
 /* ---- The window's tables ---- */
-
-#define SHIFT(level)	 (PAGE_SHIFT + 9 * ((level)-1))
-#define INDEX(va, level) ((va) >> SHIFT(level) & 511)
 
 static paddr_t
 new_table(void)
@@ -80,19 +77,19 @@ window_entry(uint64_t pa)
 }
 
 void
-a64_window_init(void)
+table_window_init(void)
 {
 	window_root = new_table();
 	for (unsigned i = 0; i < boot_info.nram; i++) {
 		const struct boot_range *r = &boot_info.ram[i];
 
-		for (uint64_t pa = ALIGN_DOWN(r->base.v, 1ul << SHIFT(3)); pa < r->base.v + r->size; pa += 1ul << SHIFT(3))
+		for (uint64_t pa = ALIGN_DOWN(r->base.v, LEVEL_SIZE(3)); pa < r->base.v + r->size; pa += LEVEL_SIZE(3))
 			(void)window_entry(pa);
 	}
 }
 
 void
-a64_window_add(paddr_t block)
+table_window_add(paddr_t block)
 {
 	set_entry(window_entry(block.v),
 		  block.v | ((a64_pte_bits(PROT_READ | PROT_WRITE) | PTE_NG) & ~PTE_TABLE));
@@ -101,9 +98,9 @@ a64_window_add(paddr_t block)
 }
 
 void
-a64_window_ready(void)
+table_window_ready(void)
 {
 	ready = harden_wanted(HARDEN_RO_PGTABLE);
 	if (ready)
-		a64_window_offset = direct_map_base;
+		table_window_offset = direct_map_base;
 }

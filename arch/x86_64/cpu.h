@@ -270,37 +270,6 @@ void x86_walk_kernel_half(paddr_t root,
 			  void *arg);
 
 /*
- * ro_pgtable.c: windows, in which this CPU writes page tables.  Tables are read where the direct map has
- * them; table_writable says where to write what lies there, in a window, or before there are any.
- */
-struct table_window {
-	irqstate_t irq;
-	uint64_t cr3;
-};
-struct table_window x86_window_open(void);
-void x86_window_close(struct table_window w);
-extern uint64_t x86_window_offset;
-
-static always_inline void *
-table_writable(const void *table)
-{
-	return (void *)((uint64_t)table - x86_window_offset);
-}
-
-static always_inline void
-set_entry(const uint64_t *e, uint64_t v)
-{
-	WRITE_ONCE(*(uint64_t *)table_writable(e), v);
-}
-
-/* Start-up: the window's root, with tables for all memory, in those of the final tables. */
-void x86_window_init(const uint64_t *kernel_root);
-/* From here on the window is the only way. */
-void x86_window_ready(void);
-/* [In a window] It reaches the block, too. */
-void x86_window_add(paddr_t block);
-
-/*
  * What the trampoline leaves on a short stack for x86_paranoid, where an exception comes on one, and takes
  * from there to go back.
  */

@@ -97,3 +97,40 @@ pte_with_prot(pte_t e, unsigned prot)
 {
 	return (pte_t){(e.v & (PTE_FRAME | PTE_A | PTE_D)) | x86_pte_bits(prot)};
 }
+
+/* ---- What arch/tables.h asks ---- */
+
+static inline bool
+entry_valid(uint64_t e)
+{
+	return e & PTE_P;
+}
+
+static inline bool
+entry_is_table(uint64_t e)
+{
+	return !(e & PTE_PS);
+}
+
+static inline pte_t
+entry_piece(uint64_t e, uint64_t offset)
+{
+	return (pte_t){(e & ~PTE_PS) + offset};
+}
+
+static inline paddr_t
+root_of(const struct arch_pt *pt, uint64_t va unused)
+{
+	return pt->root; /* the kernel half is in every one */
+}
+
+static inline void
+leaf_comes(pte_t e unused)
+{
+	/* Instruction caches follow by themselves (SDM 3A 11.6). */
+}
+
+struct table_window {
+	irqstate_t irq;
+	uint64_t cr3;
+};

@@ -1,12 +1,12 @@
 /*
  * Translation tables: 4-level paging (SDM 3A 4.5).  All roots share the kernel half's top-level
  * entries, which are made once, here; but those that user mode runs on have one of them alone.
- * Tables are read where the direct map has them, and written in windows (ro_pgtable.c).
+ * What is done with tables whatever their entries mean stands in arch/tables.c.
  *
  * Kernel half:  the direct map (RW-, never executable; the image's text and rodata R--),
  *               the stack area, the image (text R-X, rodata R--, data RW-), and the entry area.
  */
-#include "arch/pte.h"
+#include "arch/tables.h"
 #include "kernel/errno.h"
 #include "kernel/harden/harden.h"
 #include "kernel/harden/ro_pgtable.h"
@@ -21,17 +21,7 @@ struct arch_pt kernel_pt;
 uint64_t x86_user_nx ro_after_init = PTE_NX;
 uint64_t x86_kernel_global ro_after_init = PTE_G;
 
-#define ENTRIES	    512u
-#define LEVEL_SHIFT(level) (PAGE_SHIFT + 9 * ((level)-1))
-#define LEVEL_SIZE(level)  (1ul << LEVEL_SHIFT(level))
-#define INDEX(va, level)   (((va) >> LEVEL_SHIFT(level)) & (ENTRIES - 1))
-#define FLUSH_BY_PAGE_MAX  32 /* beyond it the whole address space is flushed */
-
-static const uint64_t *
-table_at(uint64_t entry)
-{
-	return phys_to_virt(PADDR(entry & PTE_FRAME));
-}
+#define FLUSH_BY_PAGE_MAX 32 /* beyond it the whole address space is flushed */
 
 /* The entry for va in the table of the given level, NULL if a level above is missing. */
 static const uint64_t *
@@ -49,16 +39,6 @@ find_entry(paddr_t root, uint64_t va, unsigned level)
 	return &table[INDEX(va, level)];
 }
 
-/* A window for one entry. */
-static void
-write_entry(const uint64_t *e, uint64_t v)
-{
-	struct table_window w = x86_window_open();
-
-	set_entry(e, v);
-	x86_window_close(w);
-}
-
 /* [In a window] Makes e, va's entry of level l, lead to new tables.  The user half is that of both roots. */
 static void
 link_tables(const uint64_t *e, uint64_t va, unsigned l, uint64_t v)
@@ -68,8 +48,7 @@ link_tables(const uint64_t *e, uint64_t va, unsigned l, uint64_t v)
 		set_entry(e + ENTRIES, v);
 }
 
-/* The tables from below e, va's entry of level l, down to the given level.  0 or -ENOMEM. */
-static noinline int
+int
 make_tables(const uint64_t *e, uint64_t va, unsigned l, unsigned level)
 {
 	unsigned n = l - level;
@@ -80,7 +59,7 @@ make_tables(const uint64_t *e, uint64_t va, unsigned l, unsigned level)
 
 	if (err)
 		return err;
-	w = x86_window_open();
+	w = table_window_open();
 	for (unsigned i = n; i-- > 0;) { /* whole before it is linked */
 		memset(table_writable(phys_to_virt(frames[i])), 0, PAGE_SIZE);
 		if (i + 1 < n)
@@ -88,28 +67,7 @@ make_tables(const uint64_t *e, uint64_t va, unsigned l, unsigned level)
 				  frames[i + 1].v | bits);
 	}
 	link_tables(e, va, l, frames[0].v | bits);
-	x86_window_close(w);
-	return 0;
-}
-
-/* As find_entry, but makes the levels above.  0 or -ENOMEM. */
-static int
-make_entry(paddr_t root, uint64_t va, unsigned level, const uint64_t **out)
-{
-	const uint64_t *table = phys_to_virt(root);
-
-	for (unsigned l = 4; l > level; l--) {
-		const uint64_t *e = &table[INDEX(va, l)];
-
-		if (unlikely(!(*e & PTE_P))) {
-			int err = make_tables(e, va, l, level);
-
-			if (err)
-				return err;
-		}
-		table = table_at(READ_ONCE(*e));
-	}
-	*out = &table[INDEX(va, level)];
+	table_window_close(w);
 	return 0;
 }
 
@@ -204,11 +162,11 @@ split_large(uint64_t va)
 	if (pgtable_alloc(0, &frame))
 		panic("mmu: no memory for the kernel's tables");
 	table = phys_to_virt(frame);
-	w = x86_window_open();
+	w = table_window_open();
 	for (unsigned i = 0; i < ENTRIES; i++)
 		set_entry(&table[i], (old & ~PTE_PS) + i * PAGE_SIZE);
 	set_entry(e, frame.v | PTE_P | PTE_W);
-	x86_window_close(w);
+	table_window_close(w);
 }
 
 /* Sets the permissions of present kernel mappings. */
@@ -256,11 +214,11 @@ void
 arch_table_block(paddr_t block)
 {
 	const uint64_t *e = find_entry(kernel_pt.root, direct(block.v), 2);
-	struct table_window w = x86_window_open();
+	struct table_window w = table_window_open();
 
 	set_entry(e, block.v | x86_pte_bits(pgtable_prot()) | PTE_PS);
-	x86_window_add(block);
-	x86_window_close(w);
+	table_window_add(block);
+	table_window_close(w);
 }
 
 /*
@@ -271,14 +229,14 @@ static void
 make_roots(const uint64_t *pair, const uint64_t *kernel)
 {
 	unsigned entry = INDEX(ENTRY_AREA_BASE, 4);
-	struct table_window w = x86_window_open();
+	struct table_window w = table_window_open();
 	uint64_t *to = table_writable(pair);
 
 	memset(to, 0, PAGE_SIZE / 2);
 	memcpy(to + ENTRIES / 2, kernel + ENTRIES / 2, PAGE_SIZE / 2);
 	memset(to + ENTRIES, 0, PAGE_SIZE);
 	to[ENTRIES + entry] = kernel[entry];
-	x86_window_close(w);
+	table_window_close(w);
 }
 
 /* Whether the TLB may keep the kernel's translations when CR3 changes: not on the way to user mode. */
@@ -361,10 +319,10 @@ arch_vm_init(void)
 		panic("mmu: no memory for the kernel's tables");
 	map_entry_area();
 	make_roots(root, root);
-	x86_window_init(root);
+	table_window_init();
 	pgtable_seal_early();
 	arch_pt_activate(&kernel_pt);
-	x86_window_ready();
+	table_window_ready();
 
 	/* From here on the processor finds them there. */
 	x86_entry_area_ready();
@@ -408,22 +366,6 @@ x86_bringup_begin(void)
 	return bringup_root;
 }
 
-static void
-walk(const uint64_t *table, unsigned level, uint64_t va,
-     void (*fn)(void *arg, uint64_t va, uint64_t size, paddr_t pa, unsigned prot), void *arg)
-{
-	for (unsigned i = 0; i < ENTRIES; i++, va += LEVEL_SIZE(level)) {
-		uint64_t e = table[i];
-
-		if (!(e & PTE_P))
-			continue;
-		if (level > 1 && !(e & PTE_PS))
-			walk(table_at(e), level - 1, va, fn, arg);
-		else
-			fn(arg, va, LEVEL_SIZE(level), PADDR(e & PTE_FRAME), pte_prot((pte_t){e}));
-	}
-}
-
 void
 x86_walk_kernel_half(paddr_t top, void (*fn)(void *arg, uint64_t va, uint64_t size, paddr_t pa, unsigned prot),
 		     void *arg)
@@ -434,7 +376,7 @@ x86_walk_kernel_half(paddr_t top, void (*fn)(void *arg, uint64_t va, uint64_t si
 		uint64_t va = 0xffff000000000000ul | (uint64_t)i << LEVEL_SHIFT(4);
 
 		if (root[i] & PTE_P)
-			walk(table_at(root[i]), 3, va, fn, arg);
+			walk_tables(table_at(root[i]), 3, va, fn, arg);
 	}
 }
 
@@ -464,29 +406,6 @@ arch_pt_create(struct arch_pt *pt)
 	make_roots(phys_to_virt(pt->root), phys_to_virt(kernel_pt.root));
 	pt->cpus = 0;
 	return 0;
-}
-
-/* Tables are sparse: most of their entries are passed over in eights. */
-static bool
-eight_are_empty(const uint64_t *e)
-{
-	return !(e[0] | e[1] | e[2] | e[3] | e[4] | e[5] | e[6] | e[7]);
-}
-
-static void
-free_tables(const uint64_t *table, unsigned level, unsigned count)
-{
-	for (unsigned i = 0; i < count; i++) {
-		if (i % 8 == 0 && eight_are_empty(&table[i])) {
-			i += 7;
-			continue;
-		}
-		if (!(table[i] & PTE_P))
-			continue;
-		if (level > 2)
-			free_tables(table_at(table[i]), level - 1, ENTRIES);
-		pgtable_free(PADDR(table[i] & PTE_FRAME), 0);
-	}
 }
 
 /* An idle CPU may still have the tables loaded: it runs on whatever was there. */
@@ -519,9 +438,9 @@ x86_bringup_end(void)
 	struct table_window w;
 
 	free_tables(phys_to_virt(bringup_root), 4, ENTRIES / 2);
-	w = x86_window_open();
+	w = table_window_open();
 	memset(table_writable(phys_to_virt(bringup_root)), 0, 2 * PAGE_SIZE);
-	x86_window_close(w);
+	table_window_close(w);
 }
 
 int
@@ -533,104 +452,6 @@ arch_pt_map(struct arch_pt *pt, uint64_t va, pte_t pte)
 	if (!err)
 		write_entry(e, pte.v);
 	return err;
-}
-
-int
-arch_pt_map_all(struct arch_pt *pt, const struct pt_leaf *leaves, unsigned n)
-{
-	const uint64_t *entries[PT_BATCH] __attribute__((uninitialized));
-	struct table_window w;
-
-	assert(n <= PT_BATCH);
-	for (unsigned i = 0; i < n; i++) {
-		int err = make_entry(pt->root, leaves[i].va, 1, &entries[i]);
-
-		if (err)
-			return err;
-	}
-	w = x86_window_open();
-	for (unsigned i = 0; i < n; i++)
-		set_entry(entries[i], leaves[i].pte.v);
-	x86_window_close(w);
-	return 0;
-}
-
-pte_t
-arch_pt_get(struct arch_pt *pt, uint64_t va)
-{
-	const uint64_t *table = phys_to_virt(pt->root);
-	uint64_t e;
-
-	for (unsigned l = 4;; l--) {
-		e = table[INDEX(va, l)];
-		if (l == 1)
-			return (pte_t){e};
-		if (!(e & PTE_P))
-			return pte_none();
-		if (e & PTE_PS) /* kernel only: the 4 KiB of it that va names */
-			return (pte_t){(e & ~PTE_PS) + (va & (LEVEL_SIZE(l) - 1) & ~PAGE_MASK)};
-		table = table_at(e);
-	}
-}
-
-/* Entries and what they become. */
-struct changes {
-	unsigned n;
-	const uint64_t *entries[PT_BATCH];
-	uint64_t values[PT_BATCH];
-};
-
-static void
-make_changes(const struct changes *c)
-{
-	struct table_window w;
-
-	if (c->n == 0)
-		return;
-	w = x86_window_open();
-	for (unsigned i = 0; i < c->n; i++)
-		set_entry(c->entries[i], c->values[i]);
-	x86_window_close(w);
-}
-
-uint64_t
-arch_pt_update_some(struct arch_pt *pt, uint64_t start, uint64_t end,
-		    pte_t (*fn)(void *arg, uint64_t va, pte_t old), void *arg)
-{
-	struct changes c __attribute__((uninitialized));
-	uint64_t va = start;
-
-	c.n = 0;
-	while (va < end && c.n < PT_BATCH) {
-		const uint64_t *table = phys_to_virt(pt->root);
-		unsigned l;
-
-		for (l = 4; l > 1; l--) {
-			uint64_t e = table[INDEX(va, l)];
-
-			if (!(e & PTE_P))
-				break;
-			table = table_at(e);
-		}
-		if (l > 1) { /* nothing below this entry */
-			va = ALIGN_DOWN(va, LEVEL_SIZE(l)) + LEVEL_SIZE(l);
-			continue;
-		}
-		do {
-			pte_t old = {table[INDEX(va, 1)]}, new;
-
-			if (pte_present(old)) {
-				new = fn(arg, va, old);
-				if (new.v != old.v) {
-					c.entries[c.n] = &table[INDEX(va, 1)];
-					c.values[c.n++] = new.v;
-				}
-			}
-			va += PAGE_SIZE;
-		} while (va < end && INDEX(va, 1) && c.n < PT_BATCH);
-	}
-	make_changes(&c);
-	return MIN(va, end);
 }
 
 void

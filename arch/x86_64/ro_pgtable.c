@@ -9,7 +9,7 @@
  * With PCIDs (asid.c) it has a number of its own, and nothing that the TLB kept from the window before: the
  * kernel's mappings may have changed since.  No page of the low half is global.
  */
-#include "arch/pte.h"
+#include "arch/tables.h"
 #include "kernel/harden/harden.h"
 #include "kernel/harden/ro_pgtable.h"
 #include "kernel/lib/print.h"
@@ -17,12 +17,12 @@
 #include "kernel/mm/page.h"
 #include "cpu.h"
 
-uint64_t x86_window_offset ro_after_init; /* from where tables are read to where they are written */
+uint64_t table_window_offset ro_after_init;
 static uint64_t window_root ro_after_init;
 static bool ready ro_after_init;
 
 struct table_window
-x86_window_open(void)
+table_window_open(void)
 {
 	struct table_window w = {.irq = arch_irq_save()};
 	struct cpu *c = this_cpu();
@@ -37,7 +37,7 @@ x86_window_open(void)
 }
 
 void
-x86_window_close(struct table_window w)
+table_window_close(struct table_window w)
 {
 	if (likely(ready)) {
 		x86_write_cr3(w.cr3);
@@ -47,9 +47,6 @@ x86_window_close(struct table_window w)
 }
 
 /* ---- The window's tables ---- */
-
-#define SHIFT(level)	 (PAGE_SHIFT + 9 * ((level)-1))
-#define INDEX(va, level) ((va) >> SHIFT(level) & 511)
 
 /* The entry of the 2 MiB page at pa; makes the tables on the way while start-up lasts. */
 static uint64_t *
@@ -67,15 +64,16 @@ window_entry(uint64_t pa)
 			memset(phys_to_virt(frame), 0, PAGE_SIZE);
 			*e = frame.v | PTE_P | PTE_W;
 		}
-		table = phys_to_virt(PADDR(*e & PTE_FRAME));
+		table = phys_to_virt(pte_paddr((pte_t){*e}));
 	}
 	return &table[INDEX(pa, 2)];
 }
 
 /* A pair, as every root; what would be user mode's stays empty. */
 void
-x86_window_init(const uint64_t *kernel_root)
+table_window_init(void)
 {
+	const uint64_t *kernel_root = phys_to_virt(kernel_pt.root);
 	paddr_t pair;
 	uint64_t *root;
 
@@ -83,27 +81,27 @@ x86_window_init(const uint64_t *kernel_root)
 		panic("mmu: no memory for the window's tables");
 	root = phys_to_virt(pair);
 	memset(root, 0, 2 * PAGE_SIZE);
-	memcpy(root + 256, kernel_root + 256, PAGE_SIZE / 2);
+	memcpy(root + ENTRIES / 2, kernel_root + ENTRIES / 2, PAGE_SIZE / 2);
 	window_root = pair.v;
 	for (unsigned i = 0; i < boot_info.nram; i++) {
 		const struct boot_range *r = &boot_info.ram[i];
 
-		for (uint64_t pa = ALIGN_DOWN(r->base.v, 1ul << SHIFT(3)); pa < r->base.v + r->size; pa += 1ul << SHIFT(3))
+		for (uint64_t pa = ALIGN_DOWN(r->base.v, LEVEL_SIZE(3)); pa < r->base.v + r->size; pa += LEVEL_SIZE(3))
 			(void)window_entry(pa);
 	}
 }
 
 void
-x86_window_add(paddr_t block)
+table_window_add(paddr_t block)
 {
 	set_entry(window_entry(block.v),
 		  block.v | (x86_pte_bits(PROT_READ | PROT_WRITE) & ~PTE_G) | PTE_PS);
 }
 
 void
-x86_window_ready(void)
+table_window_ready(void)
 {
 	ready = harden_wanted(HARDEN_RO_PGTABLE);
 	if (ready)
-		x86_window_offset = direct_map_base;
+		table_window_offset = direct_map_base;
 }

@@ -29,7 +29,7 @@ WINDOWS = 4
 LONGEST = 2500
 # What may run in a window, wherever the compiler put it.
 IN_WINDOWS = ("make_tables", "make_roots", "write_entry", "make_changes", "split_large", "protect_kernel", "arch_pt_",
-              "arch_table_block", "x86_window_", "a64_window_", "a64_set_tables", "a64_image_phys", "x86_bringup_", "a64_bringup_",
+              "arch_table_block", "table_window_", "a64_set_tables", "a64_image_phys", "x86_bringup_", "a64_bringup_",
               "window_entry", "memset", "memcpy", "arch_mem", "arch_irq_", "x86_entry_data_of", "x86_entry_area")
 MASKED = {"x86_64": lambda m, cpu: not m.gdb.reg(cpu, "eflags") & 1 << 9,
           "aarch64": lambda m, cpu: bool(m.gdb.reg(cpu, "cpsr") & 1 << 7)}
@@ -235,7 +235,7 @@ def test_an_nmi_in_a_window_goes_back_to_it(boot: Boot, image: Image, load: Imag
     m = boot(run="/bin/test-load 3", paused=True, keep=True)
     placed = image.at(m)
     m.run_until(load.sym("load_round"), timeout=60)
-    m.run_until(placed.sym("x86_window_close"), timeout=30)
+    m.run_until(placed.sym("table_window_close"), timeout=30)
     window = Kernel(m, placed).window_root()
     assert Kernel(m, placed).cpu.root_of(m, 0) == window
     m.qmp.inject_nmi()

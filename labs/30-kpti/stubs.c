@@ -22,13 +22,13 @@ link_tables(const uint64_t *e, uint64_t va unused, unsigned l unused, uint64_t v
 static void
 make_roots(const uint64_t *pair, const uint64_t *kernel)
 {
-	struct table_window w = x86_window_open();
+	struct table_window w = table_window_open();
 	uint64_t *to = table_writable(pair);
 
 	memset(to, 0, PAGE_SIZE / 2);
 	memcpy(to + ENTRIES / 2, kernel + ENTRIES / 2, PAGE_SIZE / 2);
 	memset(to + ENTRIES, 0, PAGE_SIZE);
-	x86_window_close(w);
+	table_window_close(w);
 }
 
 /* To do: global translations outlive a change of CR3 (SDM 3A 4.10.2.4).  harden=-kpti (harden_wanted) keeps them. */
