@@ -2,12 +2,8 @@
  * Row kpti on this processor: what user mode's tables have of the kernel.  mmu.c makes them, trampoline.S
  * goes to and from them; here they are read back.
  */
-#include "arch/pte.h"
-#include "kernel/mm/page.h"
+#include "arch/tables.h"
 #include "cpu.h"
-
-#define LEVEL_SHIFT(level) (PAGE_SHIFT + 9 * ((level)-1)) /* level 1 holds pages */
-#define ENTRIES		   512u
 
 bool
 arch_kernel_hidden_supported(void)
@@ -31,18 +27,6 @@ user_ttbr1(void)
 	return this_cpu()->user_vectors ? v | TTBR1_USER_ROOT | TTBR1_USER_ASID : v;
 }
 
-static bool
-is_table(uint64_t entry)
-{
-	return (entry & (PTE_VALID | PTE_TABLE)) == (PTE_VALID | PTE_TABLE);
-}
-
-static const uint64_t *
-table_at(uint64_t entry)
-{
-	return phys_to_virt(PADDR(entry & PTE_FRAME));
-}
-
 /* Leaves of a table that are not `allowed` and have one of the wanted bits clear. */
 static unsigned
 count_without(const uint64_t *table, unsigned level, uint64_t bits, uint64_t allowed)
@@ -52,9 +36,9 @@ count_without(const uint64_t *table, unsigned level, uint64_t bits, uint64_t all
 	for (unsigned i = 0; i < ENTRIES; i++) {
 		uint64_t e = READ_ONCE(table[i]);
 
-		if (!(e & PTE_VALID))
+		if (!entry_valid(e))
 			continue;
-		if (level > 1 && is_table(e))
+		if (level > 1 && entry_is_table(e))
 			n += count_without(table_at(e), level - 1, bits, allowed);
 		else if ((e & PTE_FRAME) != allowed)
 			n += (e & bits) != bits;
@@ -68,12 +52,12 @@ translate(uint64_t root, uint64_t va, uint64_t *entry, uint64_t *pa)
 	const uint64_t *table = table_at(root);
 
 	for (unsigned level = 4;; level--) {
-		uint64_t e = READ_ONCE(table[va >> LEVEL_SHIFT(level) & (ENTRIES - 1)]);
-		uint64_t inside = va & (BIT(LEVEL_SHIFT(level)) - 1);
+		uint64_t e = READ_ONCE(table[INDEX(va, level)]);
+		uint64_t inside = va & (LEVEL_SIZE(level) - 1);
 
-		if (!(e & PTE_VALID))
+		if (!entry_valid(e))
 			return false;
-		if (level == 1 || !is_table(e)) {
+		if (level == 1 || !entry_is_table(e)) {
 			*entry = e;
 			*pa = (e & PTE_FRAME) + inside;
 			return true;

@@ -21,7 +21,6 @@ pytestmark = pytest.mark.guest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROMPT = r"[#$] (?:\x1b\[6n)?\Z"
-PREFIX = {"x86_64": "x86", "aarch64": "a64"}
 BLOCK = 2 << 20
 MOMENTS, OPEN = 4, 3     # drawn anywhere; drawn among the ends of windows
 WINDOWS = 4
@@ -98,7 +97,7 @@ def look_now(kernel: Kernel, seen: Seen, when: str) -> None:
 
 def moments_of(m: Machine, image: Image, seed: int, label: str) -> list[Moment]:
     """Moments of the kernel's, in windows and out of them."""
-    ends = Event("a window's end", image.sym(f"{PREFIX[m.arch.name]}_window_close"), 40)
+    ends = Event("a window's end", image.sym("table_window_close"), 40)
     others = [Event("a fork", image.sym("vm_fork"), 8), Event("switch", image.sym("schedule"), 30),
               Event("an address space's end", image.sym("arch_pt_destroy"), 6),
               Event("system call", image.sym("syscall_dispatch"), 40)]
@@ -157,7 +156,7 @@ def test_windows_are_short_and_leave_each_cpu_with_the_tables_that_it_had(
     m = boot(run="/bin/test-load 400", smp=2, paused=True, icount=True, seed=qemu_seed(seed, "windows"), keep=True)
     placed = image.at(m)
     m.run_until(load.sym("load_round"), timeout=60)
-    opens = placed.sym(f"{PREFIX[m.arch.name]}_window_open")
+    opens = placed.sym("table_window_open")
     followed = set()
     for moment, stop in visit(m, draw(seed, "windows", [Event("a window", opens, 60)], WINDOWS), 120):
         follow(m, placed, stop.cpu, str(moment))
