@@ -21,6 +21,7 @@ MTIME = 1767225600
 # archive's frames as they are. The name is padded with NULs for that, which every reader skips.
 ALIGN_FROM = 0x4000
 PAGE = 0x1000
+NAME_MAX = 4096       # with its NULs: a longer one is no name to any reader
 
 DIRECTORIES = {
     "bin": 0o755, "sbin": 0o755, "usr": 0o755, "usr/bin": 0o755, "usr/sbin": 0o755,
@@ -74,8 +75,11 @@ def _append(out: bytearray, path: str, entry: Entry, inode: int) -> None:
     """One record as cpio(5) lays it out under "New ASCII Format"."""
     name = path.encode() + b"\0"
     header = 110
-    align = PAGE if stat.S_ISREG(entry.mode) and len(entry.data) >= ALIGN_FROM else 4
-    name += b"\0" * (-(len(out) + header + len(name)) % align)
+    padding = -(len(out) + header + len(name)) % 4
+    if stat.S_ISREG(entry.mode) and len(entry.data) >= ALIGN_FROM:
+        whole = -(len(out) + header + len(name)) % PAGE
+        padding = whole if len(name) + whole <= NAME_MAX else padding
+    name += b"\0" * padding
     links = 2 if stat.S_ISDIR(entry.mode) else 1
     mtime = MTIME if inode else 0
     fields = (

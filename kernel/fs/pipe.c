@@ -325,7 +325,8 @@ fifo_open(struct inode *inode, struct file *f)
 {
 	struct pipe *fresh = pipe_alloc(), *p;
 	unsigned acc = f->flags & O_ACCMODE, seen_readers, seen_writers;
-	bool await_writer, await_reader;
+	/* A pipe without a name, reached through /proc: nobody who is yet to come could be its other side. */
+	bool named = !(f->path.dentry->flags & DENTRY_ANONYMOUS), await_writer, await_reader;
 	int err = 0;
 
 	if (!fresh)
@@ -343,9 +344,9 @@ fifo_open(struct inode *inode, struct file *f)
 	seen_readers = p->reader_opens;
 	seen_writers = p->writer_opens;
 	/* Decided here: a peer that is there now may have done its work and gone before this one waits. */
-	await_writer = acc == O_RDONLY && !(f->flags & O_NONBLOCK) && !p->writers;
-	await_reader = acc == O_WRONLY && !p->readers;
-	if (acc == O_WRONLY && (f->flags & O_NONBLOCK) && !p->readers)
+	await_writer = named && acc == O_RDONLY && !(f->flags & O_NONBLOCK) && !p->writers;
+	await_reader = named && acc == O_WRONLY && !p->readers;
+	if (await_reader && (f->flags & O_NONBLOCK))
 		err = -ENXIO;
 	else
 		pipe_attach(p, f->flags);

@@ -150,6 +150,29 @@ descriptors_in_proc(void)
 	fails(open("/proc/self/new", O_CREAT | O_WRONLY, 0600), ENOENT);
 }
 
+/* It is opened at once, though the other side has left: that one cannot come again. */
+static void
+pipes_in_proc(void)
+{
+	char path[64], buf[10];
+	int fds[2], again;
+
+	signal(SIGPIPE, SIG_IGN);
+	ok(pipe(fds));
+	check_eq(write(fds[1], "last", 4), 4);
+	ok(close(fds[1]));
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fds[0]);
+	again = ok(open(path, O_RDONLY));
+	check_eq(read(again, buf, 10), 4);
+	check_eq(read(fds[0], buf, 10), 0);
+	check_eq(read(again, buf, 10), 0);
+	ok(pipe(fds));
+	ok(close(fds[0]));
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fds[1]);
+	fails(write(ok(open(path, O_WRONLY)), "x", 1), EPIPE);
+	fails(write(ok(open(path, O_WRONLY | O_NONBLOCK)), "x", 1), EPIPE);
+}
+
 static void
 copying_inside_the_kernel(void)
 {
@@ -210,6 +233,7 @@ static const struct test tests[] = {
 	TEST(record_locks),
 	TEST(whole_file_locks),
 	TEST(descriptors_in_proc),
+	TEST(pipes_in_proc),
 	TEST(copying_inside_the_kernel),
 	TEST(memory_files),
 	{ NULL, NULL },
