@@ -38,6 +38,16 @@ class Wrong(NamedTuple):
         return f"frame {f.number:#x} ({f.type}): {f.refs} references, {self.mappings} mappings"
 
 
+def type_at(kernel: Kernel, va: int) -> str:
+    """Whose the frame is that the direct map has at an address; empty outside it."""
+    image = kernel.image
+    number = va - kernel.u64(image.sym("direct_map_base")) >> 12
+    if not kernel.machine.arch.ram_base >> 12 <= number < kernel.u64(image.sym("page_count")):
+        return ""
+    page = kernel.u64(image.sym("pages")) + number * image.sizeof("struct page")
+    return TYPES[kernel.member(page, "struct page", "type")]
+
+
 def frames(kernel: Kernel) -> Iterator[Frame]:
     """Every block of frames, free ones too; for an honest picture no CPU may be in the allocator."""
     image = kernel.image
