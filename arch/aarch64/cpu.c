@@ -150,6 +150,13 @@ arch_hwcap2(void)
 
 /* ---- Vector registers ---- */
 
+/* prev, which has user registers, stops running. */
+static always_inline void
+fpu_leave(struct thread *prev)
+{
+	a64_fpu_save(&prev->arch.fpu);
+}
+
 /* next, which has user registers, starts. */
 static always_inline void
 fpu_enter(struct thread *next)
@@ -179,7 +186,7 @@ arch_fpu_probe(unsigned *back, unsigned *count)
 
 	a64_fpu_save(&kept);
 	fpu_load_pattern(&work, PROBE_SEED);
-	a64_fpu_save(&current->arch.fpu); /* as arch_switch */
+	fpu_leave(current);
 	fpu_load_pattern(&work, OTHERS_SEED);
 	fpu_enter(current);
 	a64_fpu_save(&work);
@@ -260,7 +267,7 @@ arch_switch(struct thread *prev, struct thread *next)
 	struct cpu *c = this_cpu();
 
 	if (prev->arch.user && prev->state != THREAD_DEAD) {
-		a64_fpu_save(&prev->arch.fpu);
+		fpu_leave(prev);
 		prev->arch.tls = READ_SYSREG(tpidr_el0);
 	}
 	if (next->arch.user) {

@@ -19,18 +19,18 @@
 #include "kernel/lib/print.h"
 #include "kernel/proc/thread.h"
 
-bool fpu_always ro_after_init;
+bool fpu_wanted ro_after_init;
 
 void
 fpu_init(void)
 {
-	fpu_always = harden_wanted(HARDEN_FPU);
+	fpu_wanted = harden_wanted(HARDEN_FPU);
 }
 
 bool
-fpu_preempted(const struct thread *next)
+fpu_preempted(const struct thread *t)
 {
-	return tf_syscall(arch_user_frame((struct thread *)next)) == UINT64_MAX;
+	return tf_syscall(arch_user_frame((struct thread *)t)) == UINT64_MAX;
 }
 
 /* The probe's own thread is in a system call: it gives its registers away, and takes them back. */
