@@ -3,8 +3,7 @@ draws, while processes with patterns of their own make system calls, fork, exec,
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,10 +15,10 @@ from grade.plugin import Boot, Build
 from grade.qemu import Machine
 from grade.spaces import Kernel
 from grade.tests.test_harden import told
+from grade.vectors import SIZE, vectors, words
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROMPT = r"[#$] (?:\x1b\[6n)?\Z"
-SIZE = 512
 TAG = 0xF1          # the top byte of every word of a pattern: user/test/hold.c
 MOMENTS, SOAK_SEEDS = 40, 6
 PROGRAMS = 8        # how many of the programs that begin are looked at
@@ -35,35 +34,15 @@ def hold(arch: str, build: Build) -> Iterator[Image]:
     opened.close()
 
 
-def _x86_64_vectors(m: Machine, cpu: int) -> bytes:
-    """The gdbstub has the lower halves alone; the monitor prints all 32 bytes, the highest first."""
-    text = m.qmp.hmp("info registers", cpu)
-    found = re.findall(r"YMM(\d\d)=([0-9a-f ]+)", text)
-    assert [int(n) for n, _ in found] == list(range(16)), text
-    return b"".join(bytes.fromhex(value.replace(" ", ""))[::-1] for _, value in found)
-
-
-def _aarch64_vectors(m: Machine, cpu: int) -> bytes:
-    """Where there is SVE, which the kernel gives to nobody, V registers are the first bytes of Z ones."""
-    name = "z" if "z0" in m.gdb.registers() else "v"
-    return b"".join((m.gdb.reg(cpu, f"{name}{i}") & (1 << 128) - 1).to_bytes(16, "little") for i in range(32))
-
-
-VECTORS: dict[str, Callable[[Machine, int], bytes]] = {"x86_64": _x86_64_vectors, "aarch64": _aarch64_vectors}
 # What exec must leave: SDM 1 13.6, and the ABI's initial MXCSR and control word; all zero on aarch64.
 CONTROLS = {"x86_64": {"mxcsr": 0x1F80, "fctrl": 0x37F}, "aarch64": {"fpcr": 0, "fpsr": 0}}
-
-
-def words(data: bytes) -> list[int]:
-    """Eight bytes each."""
-    return [int.from_bytes(data[i:i + 8], "little") for i in range(0, len(data), 8)]
 
 
 def cpu_problems(m: Machine, kernel: Kernel, hold: Image, cpu: int) -> list[str] | None:
     """What is wrong with the vector registers of one CPU; None: it runs no program."""
     if not kernel.cpu.in_user_mode(m, cpu):
         return None
-    data, pc, name = VECTORS[m.arch.name](m, cpu), m.gdb.pc(cpu), current_name(kernel, cpu)
+    data, pc, name = vectors(m, cpu), m.gdb.pc(cpu), current_name(kernel, cpu)
     if name != "test-hold":
         return [f"CPU {cpu}: {name} has {w:#x} of a pattern" for w in words(data) if w >> 56 == TAG]
     mine = m.gdb.read(hold.sym("hold_pattern"), SIZE, cpu)
@@ -122,7 +101,7 @@ def test_a_program_begins_with_clean_vector_registers(boot: Boot, image: Image, 
         if current_name(Kernel(m, image), stop.cpu) != "test-hold":
             continue
         looked += 1
-        assert not any(VECTORS[m.arch.name](m, stop.cpu)), f"program {looked} begins with something in its registers"
+        assert not any(vectors(m, stop.cpu)), f"program {looked} begins with something in its registers"
         controls = CONTROLS[m.arch.name]
         assert m.gdb.regs(stop.cpu, controls) == controls, f"program {looked}"
 
