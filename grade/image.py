@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from bisect import bisect_right
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -95,9 +95,10 @@ class Image:
         """This image at its link addresses: for disassembly, not for a machine."""
         return self._place(0)
 
-    def at(self, machine: Machine) -> Image:
+    def at(self, machine: Machine, go: Callable[[int], object] | None = None) -> Image:
         """This image where the machine runs it (itself, if it is placed already). A machine in which the
-        kernel has not chosen its addresses yet runs until it has: one that stood stands there afterwards."""
+        kernel has not chosen its addresses yet runs until it has: one that stood stands there afterwards.
+        go: runs the stopped machine to an address; by default within a minute."""
         if self._slide is not None:
             return self
         if not self._chosen(machine):
@@ -105,7 +106,11 @@ class Image:
             machine.stop()
             if not self._chosen(machine):
                 # The function that goes to the chosen addresses is entered where the image is loaded.
-                machine.run_until(self._loaded_at("boot_leave_physical"), timeout=60)
+                there = self._loaded_at("boot_leave_physical")
+                if go:
+                    go(there)
+                else:
+                    machine.run_until(there, timeout=60)
             if ran:
                 machine.cont()
         return self._place(self._word(machine, "image_slide"))

@@ -10,14 +10,17 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import random
 from collections import Counter
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 
 import pytest
 
 from grade.image import Image
 from grade.moments import qemu_seed
+from grade.places import DRAWS, PARTS, chosen_places, linked_places, related, too_few
 from grade.plugin import Boot, Build
 from grade.qemu import ARCHES, Machine
 from grade.spaces import Kernel
@@ -26,7 +29,7 @@ from grade.walk import mapped_between
 pytestmark = pytest.mark.guest
 
 IMAGE_STEP, REGION_STEP, REGION_PLACES = 2 << 20, 1 << 30, 16384
-LINKED = {"direct_map_base": 0xFFFF_8880_0000_0000, "kstack_area_base": 0xFFFF_C900_0000_0000}
+REGIONS = ("direct map", "stack area")
 REGION_SIZE = 1 << 30
 STARTS, SOAK_STARTS = 64, 448
 # Of 64 fair draws a bit is set in fewer than 7 or more than 57 with a probability of 9e-12, and the tests look at
@@ -47,12 +50,11 @@ def steps(image: Image) -> tuple[int, int]:
 def layout(machine: Machine, image: Image) -> dict[str, int]:
     """What the kernel of a stopped machine chose, in steps above the link addresses; it has just done so, if the
     machine was paused."""
-    placed = image.at(machine)
-    at = {name: int.from_bytes(machine.read_phys(placed.phys(placed.sym(name)), 8), "little") for name in LINKED}
-    out = {name: divmod(at[name] - base, REGION_STEP) for name, base in LINKED.items()}
-    out["image_slide"] = divmod(placed.slide, IMAGE_STEP)
+    image.at(machine)
+    at, linked = chosen_places(machine, image), linked_places(image)
+    out = {part: divmod(at[part] - linked[part], REGION_STEP if part in REGIONS else IMAGE_STEP) for part in PARTS}
     assert all(rest == 0 for _, rest in out.values()), out
-    return {name: count for name, (count, _) in out.items()}
+    return {part: count for part, (count, _) in out.items()}
 
 
 def start(build: Build, image: Image, seed: int, append: str = "") -> dict[str, int]:
@@ -87,12 +89,11 @@ def drawn(build: Build, image: Image, seed: int, request: pytest.FixtureRequest,
 def fractions(chosen: list[dict[str, int]], image: Image) -> dict[str, list[int]]:
     """Each draw's place in its range as a number of 9 bits (image) or 14 (the others): the whole range counts."""
     first, end = steps(image)
-    return {"image_slide": [(c["image_slide"] - first) * 512 // (end - first) for c in chosen],
-            "direct_map_base": [c["direct_map_base"] for c in chosen],
-            "kstack_area_base": [c["kstack_area_base"] for c in chosen]}
+    return {"image": [(c["image"] - first) * 512 // (end - first) for c in chosen]} | {
+        part: [c[part] for c in chosen] for part in REGIONS}
 
 
-BITS = {"image_slide": 9, "direct_map_base": 14, "kstack_area_base": 14}
+BITS = {"image": 9, "direct map": 14, "stack area": 14}
 
 
 # ---- what is drawn ----------------------------------------------------------------------------------------
@@ -101,13 +102,13 @@ BITS = {"image_slide": 9, "direct_map_base": 14, "kstack_area_base": 14}
 def test_image_direct_map_and_stacks_lie_where_no_other_start_put_them(drawn: list[dict[str, int]],
                                                                        image: Image) -> None:
     first, end = steps(image)
-    assert all(first <= c["image_slide"] < end for c in drawn)
-    for name in LINKED:
+    assert all(first <= c["image"] < end for c in drawn)
+    for name in REGIONS:
         assert all(1 <= c[name] < REGION_PLACES for c in drawn)
     # Of about 1,015 places 64 draws share few: less than 44 different ones has a probability below 1e-12.
     assert end - first > 512
-    assert len({c["image_slide"] for c in drawn}) >= 44
-    assert all(len({c[name] for c in drawn}) >= 56 for name in LINKED)
+    assert len({c["image"] for c in drawn}) >= 44
+    assert all(len({c[name] for c in drawn}) >= 56 for name in REGIONS)
 
 
 def test_every_bit_of_every_address_is_drawn(drawn: list[dict[str, int]], image: Image) -> None:
@@ -119,8 +120,7 @@ def test_every_bit_of_every_address_is_drawn(drawn: list[dict[str, int]], image:
 
 def test_the_three_addresses_say_nothing_of_one_another(drawn: list[dict[str, int]], image: Image) -> None:
     found = fractions(drawn, image)
-    for one, other in (("image_slide", "direct_map_base"), ("image_slide", "kstack_area_base"),
-                       ("direct_map_base", "kstack_area_base")):
+    for one, other in combinations(PARTS, 2):
         for bit in range(1, 10):    # from the top: whatever their scale
             equal = sum((a >> BITS[one] - bit ^ b >> BITS[other] - bit) & 1 for a, b in zip(found[one], found[other]))
             assert equal in FAIR, f"{one} and {other}: bit {bit} from the top differs in {equal} of {len(drawn)}"
@@ -150,6 +150,28 @@ def test_without_the_row_everything_lies_where_it_was_linked(boot: Boot, image: 
     m.stop()
     kernel = Kernel(m, image)
     assert kernel.frames(image.linked().span("__text_start", "__text_end")) == [text_of(kernel)]
+
+
+# ---- how draws are judged ---------------------------------------------------------------------------------
+
+
+def draws(rng: random.Random, part: str, places: int, step: int) -> list[int]:
+    """So many fair ones as a lab looks at."""
+    base = {"image": 0xFFFF_FFFF_8020_0000, "direct map": 0xFFFF_8880_0000_0000, "stack area": 0xFFFF_C900_0000_0000}[part]
+    return [base + (1 + rng.randrange(places)) * step for _ in range(DRAWS)]
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_draws_that_are_fair_pass_whatever_their_steps_and_others_do_not(number: int) -> None:
+    rng = random.Random(number)
+    image = draws(rng, "image", 1 << 9, IMAGE_STEP)
+    area, fine = draws(rng, "stack area", 16383, REGION_STEP), draws(rng, "direct map", 1 << 23, IMAGE_STEP)
+    assert [too_few(image), too_few(area), too_few(fine)] == ["", "", ""]
+    assert too_few(draws(rng, "image", 1 << 7, IMAGE_STEP))
+    assert too_few([image[0] if i % 8 == 0 else place for i, place in enumerate(fine)])
+    assert not any(related(one, other) for one, other in combinations((image, area, fine), 2))
+    follows = [there + REGION_STEP if here & IMAGE_STEP else place for here, there, place in zip(image, area, fine)]
+    assert related(follows, area)
 
 
 # ---- what the tables say ----------------------------------------------------------------------------------
@@ -183,5 +205,6 @@ def test_nothing_is_mapped_at_the_addresses_that_the_image_is_linked_for(running
     spaces = running.spaces()
     linked = running.image.linked()
     assert not mapped_between(spaces, linked.sym("__image_start"), linked.sym("__data_end"))
-    for base in LINKED.values():
+    for part in REGIONS:
+        base = linked_places(running.image)[part]
         assert not mapped_between(spaces, base, base + REGION_SIZE)
