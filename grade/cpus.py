@@ -4,7 +4,7 @@ their tables. Whoever looks at a guest asks the table CPUS and never for an arch
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,6 +12,18 @@ from grade import walk_aarch64, walk_x86_64
 from grade.gdbstub import GdbError
 from grade.qemu import Machine
 from grade.walk import Mapping, Space
+
+
+class Step(Protocol):
+    """One level of a translation."""
+
+    @property
+    def table(self) -> int:
+        """The table's physical address."""
+
+    @property
+    def index(self) -> int:
+        """Which of its entries it is."""
 
 
 class Walker(Protocol):
@@ -22,6 +34,9 @@ class Walker(Protocol):
 
     def translate(self, root: int, va: int) -> Mapping | None:
         """The leaf that holds an address."""
+
+    def steps(self, root: int, va: int) -> Sequence[Step]:
+        """The entries that translate an address, from the top down."""
 
     def explain(self, root: int, va: int) -> list[str]:
         """One translation in words."""

@@ -93,7 +93,7 @@ def _declaration(item: Item, kind: str, name: str) -> str:
     if kind in ("struct", "union", "enum"):
         return rf"^{kind} {name} \{{\n.*?^\}}[^\n]*;\n"
     if kind == "var":
-        return rf"^(?:static |extern )?[A-Za-z_][A-Za-z0-9_ *]*\b{name}\b[^\n(]*;[^\n]*\n"
+        return rf"^(?:static |extern )?[A-Za-z_][A-Za-z0-9_ *]*\b{name}\b[^\n(]*(?:aligned\(\w+\))?;[^\n]*\n"
     if kind == "macro":
         return rf"^#define {name}\b(?:[^\n]*\\\n)*[^\n]*\n"
     raise CutError(f"{item}: no such kind of declaration ({kind})")

@@ -36,6 +36,7 @@ struct box {
 };
 
 static int count;
+static int room[SIZE] aligned(SIZE);
 
 static int helper(int x);
 
@@ -63,7 +64,8 @@ public_one(int a,
 
 @pytest.mark.parametrize(("name", "first", "last"), [
     ("helper", "/* Adds. */", "}"), ("public_one", "int", "}"), ("struct=box", "struct box {", "};"),
-    ("var=count", "static int count;", "static int count;"), ("macro=SIZE", "#define SIZE", "so */"),
+    ("var=count", "static int count;", "static int count;"),
+    ("var=room", "static int room", "aligned(SIZE);"), ("macro=SIZE", "#define SIZE", "so */"),
     ("@head", "/* The room.", "of it. */"), ("*", "/* The room.", "}")])
 def test_a_definition_is_found_by_name_with_its_comment(name: str, first: str, last: str) -> None:
     span = find(SOURCE, Item("a.c", name))
