@@ -34,6 +34,7 @@ from grade.spaces import KernelStateError
 from grade.walk import PhysError, Space, WalkFlood
 
 PAGE = 0x1000
+OWN = 3                     # R_OWN of user/lab/program.h
 IDLE_SLICES = 20            # so many seconds in a row without any work: nothing will wake this guest
 GUEST_FAULTS = (DeadlineError, GdbClosed, GdbError, KernelStateError, ImageError, PhysError, WalkFlood, QMPClosed)
 
@@ -261,6 +262,15 @@ class Run:
     def gate(self, name: str, passed: bool, seen: str) -> None:
         """Decides a gate."""
         self._decide(self.gates, name, passed, seen, self.lab.gates.get(name, ""), "")
+
+    def ordinary_gates(self, guest: Guest, wrong: str = "") -> None:
+        """Decides boots, shell and programs by what run_ordinary_programs() of user/lab/program.h has left; `wrong` is what
+        else programs cannot do, in words."""
+        shell, fork, threads = (guest.result(i) for i in range(OWN))
+        self.gate("boots", True, "the program runs")
+        self.gate("shell", shell == 0, f"the script ended with {shell}")
+        self.gate("programs", fork == threads == 0 and not wrong,
+                  "; ".join([f"test-fork_cow ended with {fork}, test-threads with {threads}", *filter(None, [wrong])]))
 
     def check(self, name: str, passed: bool, seen: str, expected: str, look: str,
               picture: dict[str, Any] | None = None) -> None:

@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from grade.exclog import ArmException, Record, TripleFault, X86Exception
-from grade.labs.grading import Ended, Guest, Run, picture
+from grade.labs.grading import OWN, Ended, Guest, Run, picture
 from grade.spaces import Kernel
 from grade.walk import Space
 
 PAGE, KSTACK = 0x1000, 0x8000
 AT_GATES, AT_TABLES, AT_REUSE, AT_BEFORE, AT_AFTER, AT_ALIVE, AT_AGAIN, AT_LEAK, AT_LEAKED, AT_END = range(1, 11)
-R_SHELL, R_FORK, R_THREADS, R_DEPTH0, R_DEPTH1, R_STATUS, R_ALIVE, R_AGAIN, R_AGAIN_ALIVE = range(9)
+R_DEPTH0, R_DEPTH1, R_STATUS, R_ALIVE, R_AGAIN, R_AGAIN_ALIVE = range(OWN, 9)
 SLEEPERS, NOT_KILLED = 80, 77
 CHURN, LOOKS = 150, 3       # rounds of forks, and in how many of them we look
 VEC_DF, VEC_PF = 8, 14
@@ -460,10 +460,7 @@ def first_cpu(run: Run) -> None:
     with run.boot(PROGRAM, f"0 {name} {depth} {phases or '-'}") as guest:
         if gates:
             guest.run_to(AT_GATES)
-            run.gate("boots", True, "the program runs")
-            shell, fork, threads = (guest.result(i) for i in (R_SHELL, R_FORK, R_THREADS))
-            run.gate("shell", shell == 0, f"the script ended with {shell}")
-            run.gate("programs", fork == threads == 0, f"test-fork_cow ended with {fork}, test-threads with {threads}")
+            run.ordinary_gates(guest)
             deep = [guest.result(i) for i in (R_DEPTH0, R_DEPTH1)]
             run.gate("fits", deep == [0, 0], f"22 KiB of frames on CPU 0 and 1: {'succeeded' if deep == [0, 0] else deep}")
         if tables:

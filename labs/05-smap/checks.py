@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from grade.cpus import CPUS
 from grade.exclog import ArmException, Record, TripleFault, X86Exception
-from grade.labs.grading import At, Ended, Guest, Run
+from grade.labs.grading import OWN, At, Ended, Guest, Run
 from grade.spaces import Kernel
 from grade.walk_aarch64 import PSTATE_PAN
 from grade.walk_x86_64 import CR4_SMAP
@@ -21,8 +21,7 @@ from grade.walk_x86_64 import CR4_SMAP
 PROGRAM = "lab-smap"
 AT_GATES, AT_CALLS, AT_TRAPS, AT_NMI, AT_NESTED, AT_SIGNAL, AT_REST, AT_FORGED, AT_KILLED, AT_STEP = range(1, 11)
 AT_ACT = 20
-(R_SHELL, R_FORK, R_THREADS, R_HANDLERS, R_COPIES, R_SIGNAL, R_NESTED, R_ADDRESS, R_STATUS,
- R_STORED) = range(10)
+R_HANDLERS, R_COPIES, R_SIGNAL, R_NESTED, R_ADDRESS, R_STATUS, R_STORED = range(OWN, 10)
 USER_END = 1 << 47
 STEPS_MAX = 6000        # instructions of one system call
 CALLS = 6               # of lab-smap.c
@@ -559,11 +558,7 @@ def doors(run: Run) -> None:
     seen = Seen()
     with run.boot(PROGRAM, arguments(run, "doors")) as guest:
         guest.run_to(AT_GATES)
-        run.gate("boots", True, "the program runs")
-        shell, fork, threads, handlers = (guest.result(i) for i in (R_SHELL, R_FORK, R_THREADS, R_HANDLERS))
-        run.gate("shell", shell == 0, f"the script ended with {shell}")
-        run.gate("programs", fork == threads == handlers == 0, f"test-fork_cow ended with {fork}, test-threads with "
-                 f"{threads}; signal handlers " + ("run" if handlers == 0 else "do not run as they should"))
+        run.ordinary_gates(guest, "signal handlers do not run as they should" if guest.result(R_HANDLERS) else "")
         wrong = [n for n in range(len(ACTS)) if guest.result(R_COPIES) >> n & 1]
         run.gate("copies", not wrong, "all as it should be" if not wrong else
                  "wrong: " + ", ".join(ACTS[n][0] + (" into a fault" if ACTS[n][1] else "") for n in wrong))

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 
 from grade.canaries import canaries, compared_with, own, switches
 from grade.cpus import CPUS
-from grade.labs.grading import At, Ended, Guest, Run
+from grade.labs.grading import OWN, At, Ended, Guest, Run
 from grade.spaces import Kernel
 
 PROGRAM = "lab-canary"
 AT_GATES, AT_WORK, AT_REST, AT_CROWD, AT_GUESS, AT_ACT, AT_KILLED, AT_END = range(1, 9)
-R_SHELL, R_FORK, R_THREADS, R_LEGAL, R_GUESS, R_STATUS = range(6)
+R_LEGAL, R_GUESS, R_STATUS = range(OWN, 6)
 CROWD = 64                      # threads of lab-canary.c that are there at once
 DRAWN_BITS = range(8, 64)       # the byte that is lowest in memory may be 0
 
@@ -125,10 +125,7 @@ def values(run: Run) -> None:
     seen, again = Seen(), Seen()
     with run.boot(PROGRAM, "threads") as guest:
         begins(run, guest, seen)
-        run.gate("boots", True, "the program runs")
-        shell, fork, threads = (guest.result(i) for i in (R_SHELL, R_FORK, R_THREADS))
-        run.gate("shell", shell == 0, f"the script ended with {shell}")
-        run.gate("programs", fork == threads == 0, f"test-fork_cow ended with {fork}, test-threads with {threads}")
+        run.ordinary_gates(guest)
         run.check("from-the-start", not seen.start, seen.start[0] if seen.start else
                   "an unknown one in start-up and on the second CPU, each its own", "from kernel_main()'s second line "
                   "on, and in cpu_main(), a CPU compares with a value that is not 0 and is its thread's",

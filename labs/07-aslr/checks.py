@@ -16,7 +16,6 @@ from grade.layouts import PARTS, SIZE, Bits, Layout, Look, drawn_bits, unlikely,
 
 PROGRAM = "lab-aslr"
 AT_GATES, AT_SAMPLED, AT_END = range(1, 4)
-R_SHELL, R_FORK, R_THREADS = range(3)
 LAYOUTS, HALF, SOME = 100, 60, 4        # as lab-aslr.c has them
 WRONGLY = 1e-10                         # one CPU's layouts of a fair kernel look unfair less often than this
 NEAREST = 4 << 30                       # bytes between two parts
@@ -89,10 +88,7 @@ def drawn(run: Run) -> None:
     first: list[Layout] = []
     with run.boot(PROGRAM, "gates cpu0 cpu1") as guest:
         guest.run_to(AT_GATES)
-        run.gate("boots", True, "the program runs")
-        shell, fork, threads = (guest.result(i) for i in (R_SHELL, R_FORK, R_THREADS))
-        run.gate("shell", shell == 0, f"the script ended with {shell}")
-        run.gate("programs", fork == threads == 0, f"test-fork_cow ended with {fork}, test-threads with {threads}")
+        run.ordinary_gates(guest)
         for cpu in (0, 1):
             new = taken(guest, LAYOUTS)
             looks += [(look, cpu) for look in unlikely(new, bits, WRONGLY)]

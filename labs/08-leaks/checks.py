@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from grade.addresses import told
 from grade.cpus import CPUS
 from grade.depths import POINTER, unfair
-from grade.labs.grading import Ended, GraderError, Guest, Run
+from grade.labs.grading import OWN, Ended, GraderError, Guest, Run
 from grade.spaces import Kernel
 
 PROGRAM = "lab-leaks"
 (AT_GATES, AT_FILES, AT_LOG, AT_PRINTED, AT_FORMATS, AT_CALLS, AT_CALLED, AT_FORKED, AT_PADDING,
  AT_END) = range(1, 11)
-R_SHELL, R_FORK, R_THREADS, R_LOG, R_KEPT = range(5)
+R_LOG, R_KEPT = range(OWN, 5)
 # As lab-leaks.c has them.
 THINGS, FORMATS, CALLS, CHILDREN = 8, 3, 320, 48
 DIFFERENT = 3                       # of the things lie at other places, at least
@@ -78,10 +78,7 @@ def told_to_users(run: Run) -> None:
     """Gates, files, the log, and where calls begin."""
     with run.boot(PROGRAM, "gates files log calls 0 calls 1 children", append="harden=") as guest:
         at = guest.run_to(AT_GATES)
-        run.gate("boots", True, "the program runs")
-        shell, fork, threads = (guest.result(i) for i in (R_SHELL, R_FORK, R_THREADS))
-        run.gate("shell", shell == 0, f"the script ended with {shell}")
-        run.gate("programs", fork == threads == 0, f"test-fork_cow ended with {fork}, test-threads with {threads}")
+        run.ordinary_gates(guest)
         listed = symbols(text := kept(guest, at.cpu))
         missing = [name for name in NAMED if name not in listed]
         wrong = [f"/proc/kallsyms does not list {missing[0]}"] if missing else []

@@ -19,7 +19,6 @@ from grade.walk import Mapping
 
 PROGRAM = "lab-cow"
 AT_GATES, AT_STEP = 1, 2
-R_SHELL, R_FORK, R_THREADS = range(3)
 PAGE = 4096
 WHO = ["the first process", "process 1", "process 2", "process 3"]
 
@@ -403,10 +402,7 @@ def play(run: Run, boot: str, gates: bool) -> None:
     with run.boot(PROGRAM, line(run, steps, gates)) as guest:
         if gates:
             guest.run_to(AT_GATES)
-            run.gate("boots", True, "the program runs")
-            shell, fork, threads = (guest.result(i) for i in (R_SHELL, R_FORK, R_THREADS))
-            run.gate("shell", shell == 0, f"the script ended with {shell}")
-            run.gate("programs", fork == threads == 0, f"test-fork_cow ended with {fork}, test-threads with {threads}")
+            run.ordinary_gates(guest)
         if not steps:
             return
         follower = Follower(run, guest, steps, base_of(run))

@@ -20,7 +20,6 @@ from grade.spaces import Kernel
 
 PROGRAM = "lab-shootdown"
 AT_GATES, AT_ACT, AT_DONE = 1, 2, 3
-R_SHELL, R_FORK, R_THREADS = range(3)
 R_PAGE = 0
 STEPS = 60              # of the toucher: more than two rounds
 WRITTEN = ord("t")      # what it writes ...
@@ -183,10 +182,7 @@ def gates(run: Run) -> None:
     """What must go on working."""
     with run.boot(PROGRAM, "1 -") as guest:
         guest.run_to(AT_GATES)
-        run.gate("boots", True, "the program runs")
-        shell, fork, threads = (guest.result(i) for i in (R_SHELL, R_FORK, R_THREADS))
-        run.gate("shell", shell == 0, f"the script ended with {shell}")
-        run.gate("programs", fork == threads == 0, f"test-fork_cow ended with {fork}, test-threads with {threads}")
+        run.ordinary_gates(guest)
 
 
 def shots(run: Run) -> None:

@@ -16,13 +16,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from grade.attacks import current_name
-from grade.labs.grading import Guest, Run
+from grade.labs.grading import OWN, Guest, Run
 from grade.spaces import Kernel
 from grade.vectors import SIZE, trapped, vectors, words
 
 PROGRAM = "lab-fpu"
 AT_GATES, AT_CASE, AT_DONE, AT_BORN, AT_HOLD, AT_HELD = range(1, 7)
-R_SHELL, R_FORK, R_THREADS, R_WIDE, R_STATES, R_WHO = range(6)
+R_WIDE, R_STATES, R_WHO = range(OWN, 6)
 MINE, SECOND, THEIRS, HANDLERS, SEEN, SEEN_TOO, HOLD = range(7)     # the program's states
 NAMES = {MINE: "its own", SECOND: "older numbers of its own", THEIRS: "the other process's", HANDLERS: "its handler's"}
 HOLDERS = 4
@@ -229,10 +229,8 @@ def gates(run: Run) -> None:
     """What must go on working."""
     with run.boot(PROGRAM, "cases 1 w0") as guest:
         guest.run_to(AT_GATES)
-        run.gate("boots", True, "the program runs")
-        shell, fork, threads, wide = (guest.result(i) for i in (R_SHELL, R_FORK, R_THREADS, R_WIDE))
-        run.gate("shell", shell == 0, f"the script ended with {shell}")
-        run.gate("programs", fork == threads == 0, f"test-fork_cow ended with {fork}, test-threads with {threads}")
+        run.ordinary_gates(guest)
+        wide = guest.result(R_WIDE)
         run.gate("registers", wide == 1, "programs have the whole of each register" if wide == 1 else
                  "programs have lost the upper halves of their registers (AVX)")
 

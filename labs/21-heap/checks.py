@@ -23,7 +23,6 @@ from grade.spaces import Kernel
 
 PROGRAM = "lab-heap"
 AT_GATES, AT_STEP = 1, 2
-R_SHELL, R_FORK, R_THREADS = range(3)
 R_ENDED, R_STATUS = range(2)
 NAMES = string.ascii_lowercase + string.ascii_uppercase + string.digits     # of notes, as lab-heap.c has them
 NOTE = 64
@@ -224,10 +223,7 @@ def objects(run: Run) -> None:
     scripts += [Script("notes that are made and freed", [f"c{n % SMP}", "n60", frees(order), "s"]) for n in range(ROUNDS)]
     with run.boot(PROGRAM, f"gates {' '.join(s.word for s in scripts)}") as guest:
         guest.run_to(AT_GATES)
-        run.gate("boots", True, "the program runs")
-        shell, fork, threads = (guest.result(i) for i in (R_SHELL, R_FORK, R_THREADS))
-        run.gate("shell", shell == 0, f"the script ended with {shell}")
-        run.gate("programs", fork == threads == 0, f"test-fork_cow ended with {fork}, test-threads with {threads}")
+        run.ordinary_gates(guest)
         bad, held = "", []
         for i, script in enumerate(scripts):
             came = follow(run, guest, script)

@@ -22,7 +22,6 @@ from grade.walk_x86_64 import CR0_WP
 
 PROGRAM = "lab-ro-pgtable"
 AT_GATES, AT_NEXT, AT_READY, AT_FULL = range(1, 5)
-R_SHELL, R_FORK, R_THREADS = range(3)
 R_NEXT = R_WORD = 0
 PAGE = 4096
 BLOCK_FRAMES = 512
@@ -360,10 +359,7 @@ def gates(run: Run) -> None:
     """What must go on working."""
     with run.boot(PROGRAM, "gates") as guest:
         guest.run_to(AT_GATES)
-        run.gate("boots", True, "the program runs")
-        shell, fork, threads = (guest.result(i) for i in (R_SHELL, R_FORK, R_THREADS))
-        run.gate("shell", shell == 0, f"the script ended with {shell}")
-        run.gate("programs", fork == threads == 0, f"test-fork_cow ended with {fork}, test-threads with {threads}")
+        run.ordinary_gates(guest)
 
 
 def bring_up(guest: Guest) -> At:

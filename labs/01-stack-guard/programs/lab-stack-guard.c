@@ -29,7 +29,7 @@
 #define NOT_KILLED 77
 
 enum { AT_GATES = 1, AT_TABLES, AT_REUSE, AT_BEFORE, AT_AFTER, AT_ALIVE, AT_AGAIN, AT_LEAK, AT_LEAKED, AT_END };
-enum { R_SHELL, R_FORK, R_THREADS, R_DEPTH0, R_DEPTH1, R_STATUS, R_ALIVE, R_AGAIN, R_AGAIN_ALIVE };
+enum { R_DEPTH0 = R_OWN, R_DEPTH1, R_STATUS, R_ALIVE, R_AGAIN, R_AGAIN_ALIVE };
 
 struct sleeper {
 	pid_t pid;
@@ -128,12 +128,7 @@ answers(void)
 static void
 gates(void)
 {
-	char *forks[] = {"/bin/test-fork_cow", NULL};
-	char *threads[] = {"/bin/test-threads", NULL};
-
-	results[R_SHELL] = run_shell();
-	results[R_FORK] = run(forks);
-	results[R_THREADS] = run(threads);
+	run_ordinary_programs();
 	for (int cpu = 0; cpu < 2; cpu++) {
 		pid_t pid = fork();
 

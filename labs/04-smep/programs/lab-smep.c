@@ -24,19 +24,14 @@
 #define RX   (PROT_READ | PROT_EXEC)
 
 enum { AT_GATES = 1, AT_WORK, AT_REST, AT_LEAKS, AT_JUMP, AT_ACT, AT_KILLED, AT_END };
-enum { R_SHELL, R_FORK, R_THREADS, R_HANDLED, R_READ };	/* doors; R_READ: of what may be read, whether it was */
+enum { R_HANDLED = R_OWN, R_READ };	/* doors; R_READ: of what may be read, whether it was */
 enum { R_ENDED = 8 };					/* from here on: how each leak ended */
 enum { R_ADDRESS, R_STATUS };				/* jumps, writes */
 
 static void
 gates(void)
 {
-	char *forks[] = {"/bin/test-fork_cow", NULL};
-	char *threads[] = {"/bin/test-threads", NULL};
-
-	results[R_SHELL] = run_shell();
-	results[R_FORK] = run(forks);
-	results[R_THREADS] = run(threads);
+	run_ordinary_programs();
 	checkpoint(AT_GATES);
 }
 

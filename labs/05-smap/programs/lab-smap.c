@@ -31,7 +31,7 @@
 
 enum { AT_GATES = 1, AT_CALLS, AT_TRAPS, AT_NMI, AT_NESTED, AT_SIGNAL, AT_REST, AT_FORGED, AT_KILLED, AT_STEP = 10,
        AT_ACT = 20, AT_END = 40 };
-enum { R_SHELL, R_FORK, R_THREADS, R_HANDLERS, R_COPIES, R_SIGNAL, R_NESTED, R_ADDRESS, R_STATUS, R_STORED };
+enum { R_HANDLERS = R_OWN, R_COPIES, R_SIGNAL, R_NESTED, R_ADDRESS, R_STATUS, R_STORED };
 
 static char *region; /* a page that can be written, one that can be read, one that cannot */
 static char name_too_long[2 * PAGE];
@@ -237,12 +237,7 @@ handlers(void)
 static void
 gates(void)
 {
-	char *forks[] = {"/bin/test-fork_cow", NULL};
-	char *threads[] = {"/bin/test-threads", NULL};
-
-	results[R_SHELL] = run_shell();
-	results[R_FORK] = run(forks);
-	results[R_THREADS] = run(threads);
+	run_ordinary_programs();
 	results[R_HANDLERS] = handlers();
 	for (int i = 0; i < ACTS; i++)
 		results[R_COPIES] |= (long)!act(i) << i;

@@ -26,7 +26,7 @@
 #define SPRAY  4
 
 enum { AT_GATES = 1, AT_WORK, AT_REST, AT_CROWD, AT_GUESS, AT_ACT, AT_KILLED, AT_END };
-enum { R_SHELL, R_FORK, R_THREADS, R_LEGAL, R_GUESS, R_STATUS };
+enum { R_LEGAL = R_OWN, R_GUESS, R_STATUS };
 
 /* ---- What must go on working ---- */
 
@@ -52,12 +52,7 @@ legal_string(void)
 static void
 gates(void)
 {
-	char *forks[] = {"/bin/test-fork_cow", NULL};
-	char *threads[] = {"/bin/test-threads", NULL};
-
-	results[R_SHELL] = run_shell();
-	results[R_FORK] = run(forks);
-	results[R_THREADS] = run(threads);
+	run_ordinary_programs();
 	checkpoint(AT_GATES);
 }
 

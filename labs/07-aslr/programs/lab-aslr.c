@@ -28,7 +28,6 @@
 #define SOME	4
 
 enum { AT_GATES = 1, AT_SAMPLED, AT_END };
-enum { R_SHELL, R_FORK, R_THREADS };
 
 struct layout samples[LAYOUTS];
 
@@ -66,12 +65,7 @@ draw(unsigned n)
 static void
 gates(void)
 {
-	char *forks[] = {"/bin/test-fork_cow", NULL};
-	char *threads[] = {"/bin/test-threads", NULL};
-
-	results[R_SHELL] = run_shell();
-	results[R_FORK] = run(forks);
-	results[R_THREADS] = run(threads);
+	run_ordinary_programs();
 	checkpoint(AT_GATES);
 }
 

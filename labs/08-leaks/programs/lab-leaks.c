@@ -33,7 +33,7 @@
 #define CHILDREN 48
 
 enum { AT_GATES = 1, AT_FILES, AT_LOG, AT_PRINTED, AT_FORMATS, AT_CALLS, AT_CALLED, AT_FORKED, AT_PADDING, AT_END };
-enum { R_SHELL, R_FORK, R_THREADS, R_LOG, R_KEPT };
+enum { R_LOG = R_OWN, R_KEPT };
 
 char kept[4 << 20];
 struct vuln_text things[THINGS];
@@ -133,12 +133,7 @@ users_log(void)
 static void
 gates(void)
 {
-	char *forks[] = {"/bin/test-fork_cow", NULL};
-	char *threads[] = {"/bin/test-threads", NULL};
-
-	results[R_SHELL] = run_shell();
-	results[R_FORK] = run(forks);
-	results[R_THREADS] = run(threads);
+	run_ordinary_programs();
 	read_log();
 	results[R_LOG] = results[R_KEPT];
 	results[R_KEPT] = 0;

@@ -26,7 +26,6 @@
 /* Pages from BASE on, as checks.py has them. */
 enum { ANONYMOUS = 8, FILES = 12, PAGES = 14 };	/* up to here: private memory; a file's, writable; a file's, read only */
 enum { AT_GATES = 1, AT_STEP };
-enum { R_SHELL, R_FORK, R_THREADS }; /* at AT_GATES */
 enum { R_PIDS };		     /* at AT_STEP */
 
 static char *base;
@@ -281,11 +280,7 @@ look(void)
 static void
 gates(void)
 {
-	char *forks[] = {"/bin/test-fork_cow", NULL}, *threads[] = {"/bin/test-threads", NULL};
-
-	results[R_SHELL] = run_shell();
-	results[R_FORK] = run(forks);
-	results[R_THREADS] = run(threads);
+	run_ordinary_programs();
 	checkpoint(AT_GATES);
 }
 

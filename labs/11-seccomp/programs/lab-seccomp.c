@@ -37,7 +37,6 @@
 #define STACK		    65536
 
 enum { AT_GATES = 1, AT_PHASE = 10 }; /* two for each phase */
-enum { R_SHELL, R_FORK, R_THREADS };		   /* at AT_GATES */
 enum { R_STATUS, R_TRIES, R_WRONG, R_SIGNALS, R_ANSWERS = 8 }; /* where a phase ends */
 
 /* Nobody needs them to begin, to end or to wait; with these arguments they do nothing.  checks.py has the same. */
@@ -771,11 +770,7 @@ answers(void)
 static void
 gates(void)
 {
-	char *forks[] = {"/bin/test-fork_cow", NULL}, *threads[] = {"/bin/test-threads", NULL};
-
-	results[R_SHELL] = run_shell();
-	results[R_FORK] = run(forks);
-	results[R_THREADS] = run(threads);
+	run_ordinary_programs();
 	checkpoint(AT_GATES);
 }
 

@@ -33,7 +33,6 @@
 #define VECTORS	 500
 
 enum { AT_GATES = 1, AT_STEP, AT_END };
-enum { R_SHELL, R_FORK, R_THREADS }; /* at AT_GATES */
 enum { R_ENDED, R_STATUS };	     /* at AT_STEP */
 
 static int device;
@@ -189,15 +188,11 @@ play(const char *script)
 int
 main(int argc, char **argv)
 {
-	char *forks[] = {"/bin/test-fork_cow", NULL};
-	char *threads[] = {"/bin/test-threads", NULL};
 	int first = 1;
 
 	device = open("/dev/vuln", O_RDWR);
 	if (argc > 1 && strcmp(argv[1], "gates") == 0) {
-		results[R_SHELL] = run_shell();
-		results[R_FORK] = run(forks);
-		results[R_THREADS] = run(threads);
+		run_ordinary_programs();
 		checkpoint(AT_GATES);
 		first = 2;
 	}

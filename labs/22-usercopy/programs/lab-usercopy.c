@@ -33,7 +33,6 @@
 #define LOOT_SIZE (64 << 10)
 
 enum { AT_GATES = 1, AT_BEFORE, AT_AFTER, AT_END };
-enum { R_SHELL, R_FORK, R_THREADS }; /* at AT_GATES */
 enum { R_STATUS };		     /* at AT_AFTER */
 
 /* What the child reads into, and writes from. */
@@ -171,17 +170,12 @@ say(char *word)
 int
 main(int argc, char **argv)
 {
-	char *forks[] = {"/bin/test-fork_cow", NULL};
-	char *threads[] = {"/bin/test-threads", NULL};
-
 	for (int i = 1; i < argc; i++) {
 		if (strcmp(argv[i], "gates") != 0) {
 			say(argv[i]);
 			continue;
 		}
-		results[R_SHELL] = run_shell();
-		results[R_FORK] = run(forks);
-		results[R_THREADS] = run(threads);
+		run_ordinary_programs();
 		checkpoint(AT_GATES);
 	}
 	checkpoint(AT_END);

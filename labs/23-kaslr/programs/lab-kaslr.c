@@ -22,7 +22,6 @@
 #define LOG_READ_ALL 3 /* syslog(2) */
 
 enum { AT_GATES = 1, AT_TOLD, AT_USED, AT_END };
-enum { R_SHELL, R_FORK, R_THREADS };
 enum { R_STATUS };
 
 char told[16384], logged[32768];
@@ -30,12 +29,7 @@ char told[16384], logged[32768];
 static void
 gates(void)
 {
-	char *forks[] = {"/bin/test-fork_cow", NULL};
-	char *threads[] = {"/bin/test-threads", NULL};
-
-	results[R_SHELL] = run_shell();
-	results[R_FORK] = run(forks);
-	results[R_THREADS] = run(threads);
+	run_ordinary_programs();
 	checkpoint(AT_GATES);
 }
 

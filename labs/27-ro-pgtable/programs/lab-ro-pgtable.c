@@ -25,7 +25,6 @@
 #define RW	(PROT_READ | PROT_WRITE)
 
 enum { AT_GATES = 1, AT_NEXT, AT_READY, AT_FULL };
-enum { R_SHELL, R_FORK, R_THREADS }; /* at AT_GATES */
 enum { R_NEXT };		     /* at AT_NEXT: a letter of KINDS */
 enum { R_WORD };		     /* at AT_READY: where the writer reads what to write */
 
@@ -49,12 +48,7 @@ room(size_t size)
 static void
 gates(void)
 {
-	char *forks[] = {"/bin/test-fork_cow", NULL};
-	char *threads[] = {"/bin/test-threads", NULL};
-
-	results[R_SHELL] = run_shell();
-	results[R_FORK] = run(forks);
-	results[R_THREADS] = run(threads);
+	run_ordinary_programs();
 	checkpoint(AT_GATES);
 }
 

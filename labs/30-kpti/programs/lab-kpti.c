@@ -25,7 +25,7 @@
 #define RW   (PROT_READ | PROT_WRITE)
 
 enum { AT_GATES = 1, AT_LOOK, AT_ALL, AT_FAR, AT_OTHER, AT_RETURN, AT_CALL, AT_FAULT, AT_COPY, AT_END };
-enum { R_SHELL, R_FORK, R_THREADS, R_HANDLED };
+enum { R_HANDLED = R_OWN };
 enum { R_WHO, R_FAR };
 #define PROCESSES 8
 
@@ -80,18 +80,13 @@ count(int number)
 static void
 gates(void)
 {
-	char *forks[] = {"/bin/test-fork_cow", NULL};
-	char *threads[] = {"/bin/test-threads", NULL};
-
 	signal(SIGUSR1, count);
 	for (int i = 0; i < 4; i++) {
 		pin(i & 1);
 		raise(SIGUSR1);
 	}
 	results[R_HANDLED] = handled;
-	results[R_SHELL] = run_shell();
-	results[R_FORK] = run(forks);
-	results[R_THREADS] = run(threads);
+	run_ordinary_programs();
 	checkpoint(AT_GATES);
 }
 
