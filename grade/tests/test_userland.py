@@ -33,6 +33,26 @@ def said(m: Machine, timeout: float = SOON) -> str:
     return m.transcript
 
 
+def name_sizes(archive: bytes) -> list[int]:
+    """Of each record the bytes of its name, NULs and all: a field of its header (cpio(5), "New ASCII Format")."""
+    sizes, at = [], 0
+    while archive[at:at + 6] == b"070701":
+        fields = [int(archive[at + 6 + 8 * i:at + 14 + 8 * i], 16) for i in range(13)]
+        sizes.append(fields[11])
+        at = (at + 110 + fields[11] + 3 & ~3) + fields[6]
+        at = at + 3 & ~3
+    return sizes
+
+
+def test_no_name_in_an_initramfs_is_padded_beyond_what_readers_take() -> None:
+    for before in range(0, 4096, 4):
+        archive = Archive()
+        archive.file("a", bytes(before), 0o644)
+        archive.file("usr/lib/a-library-whose-name-is-long.so", bytes(0x4000), 0o644)
+        sizes = name_sizes(archive.pack())
+        assert len(sizes) == 3 and max(sizes) <= 4096, f"{before} bytes before it: {sizes}"
+
+
 def has(transcript: str, line: str) -> bool:
     """Whether a whole line of the transcript matches the pattern."""
     return re.search(rf"^{line}$", transcript, re.MULTILINE) is not None
