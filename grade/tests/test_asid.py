@@ -23,6 +23,8 @@ PROMPT = r"[#$] (?:\x1b\[6n)?\Z"
 GENERATION = 1 << 16        # arch_pt.asid: the generation from this bit on, and the number
 FEW = 12                    # numbers that the kernel is left with: more than CPUs, fewer than processes
 MOMENTS = 40
+CHANGES = 20                # of generation, on all CPUs together
+TLBI_VMALLE1 = bytes.fromhex("1f8708d5")
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +90,42 @@ def test_no_two_address_spaces_have_a_number_in_common(boot: Boot, image: Image,
         wrong += [f"{moment}: {w}" for w in number_problems(Kernel(m, placed))]
     assert not wrong, "\n".join(wrong[:20])
     assert generation(Kernel(m, placed)) > before, "the numbers never ran out"
+
+
+def flushes(image: Image) -> list[int]:
+    """Where the kernel makes a CPU forget all that it remembers of address spaces."""
+    text = image.section(".text")
+    code = image.bytes_at(text.start, text.size)
+    return [text.start + at for at in range(0, len(code), 4) if code[at:at + 4] == TLBI_VMALLE1]
+
+
+def test_each_cpu_forgets_the_old_generation_before_it_uses_a_number_of_the_new(
+        boot: Boot, image: Image, spaces: Image, seed: int) -> None:
+    """What QEMU does not need, and hardware does."""
+    m = boot(run="/bin/test-spaces 120", smp=2, paused=True, icount=True, seed=qemu_seed(seed, "asid-flush"), keep=True)
+    placed = image.at(m)
+    m.run_until(spaces.sym("main"), timeout=60)
+    leave_few_numbers(m, placed)
+    before = generation(Kernel(m, placed))
+    switch, forgets = placed.sym("schedule"), flushes(placed)
+    for address in (switch, *forgets):
+        m.gdb.set_break(address)
+    forgot: dict[int, int] = {}         # CPU -> the generation in which it did last
+    used: set[tuple[int, int]] = set()  # (CPU, generation)
+    while len(used) < CHANGES:
+        m.cont()
+        stop = m.wait_stop(60)
+        assert stop.breakpoint, "the program ended too soon"
+        kernel = Kernel(m, placed)
+        if m.gdb.pc(stop.cpu) in forgets:
+            forgot[stop.cpu] = generation(kernel)
+            continue
+        for cpu in m.gdb.cpus():
+            now = kernel.u64(placed.sym("asid_cpus") + 16 * cpu) // GENERATION      # 0: none yet of the present one
+            if now > before:
+                assert forgot.get(cpu) == now, f"CPU {cpu} uses generation {now}, and forgot last in {forgot.get(cpu)}"
+                used.add((cpu, now))
+    assert {cpu for cpu, _ in used} == {0, 1}
 
 
 @pytest.mark.parametrize("off", ["", "kpti"])

@@ -468,9 +468,8 @@ def first_cpu(run: Run) -> None:
             k = Kernel(guest.machine, run.image)
             judge_guards(run, "guard-below-every-stack", k)
             judge_emergency(run, guest, k)
-            rounds = sorted(run.rng("churn").sample(range(1, CHURN + 1), LOOKS))
-            for before, now in zip([0, *rounds], rounds):
-                guest.run_to(AT_REUSE, extra=guest.program.sym("churned"), hits=now - before)
+            for now in sorted(run.rng("churn").sample(range(CHURN), LOOKS)):
+                guest.run_to(AT_REUSE, extra=guest.program.sym("churned") + 4 * now)
                 if unguarded(k := Kernel(guest.machine, run.image)):
                     judge_guards(run, "guard-survives-reuse", k)
                     break

@@ -319,10 +319,11 @@ t_run(const struct test *test)
 	return how == 0 ? 0 : 1;
 }
 
-/* Runs the table, which ends with an entry without a name; the program's exit status. */
+/* Runs the table, which ends with an entry without a name, or those of it that are named; the program's exit status. */
 static inline int
 t_main(int argc, char **argv, const struct test *tests)
 {
+	bool list = argc == 2 && strcmp(argv[1], "-l") == 0;
 	int failed = 0, run = 0;
 
 	signal(SIGALRM, SIG_DFL);
@@ -331,12 +332,16 @@ t_main(int argc, char **argv, const struct test *tests)
 
 		for (int i = 1; i < argc; i++)
 			wanted |= strcmp(argv[i], tests->name) == 0;
-		if (argc == 2 && strcmp(argv[1], "-l") == 0) {
+		if (list) {
 			puts(tests->name);
 		} else if (wanted) {
 			failed += t_run(tests);
 			run++;
 		}
+	}
+	if (!list && run < argc - 1) {
+		printf("# of %d named, only %d are there\n", argc - 1, run);
+		return 2;
 	}
 	printf("# %d of %d passed\n", run - failed, run);
 	return failed != 0;

@@ -121,10 +121,8 @@ maps(void)
 static void
 gates(void)
 {
-	char *forks[] = {"/bin/test-fork_cow", NULL};
-
 	results[R_SHELL] = run_shell();
-	results[R_FORK] = run(forks);
+	results[R_FORK] = run_forks();
 	results[R_MAPS] = in_child(maps, user);
 	results[R_MAPS_ROOT] = in_child(maps, 0);
 	checkpoint(AT_GATES);

@@ -194,10 +194,8 @@ make_files(void)
 static void
 gates(void)
 {
-	char *forks[] = {"/bin/test-fork_cow", NULL};
-
 	results[R_SHELL] = run_shell();
-	results[R_FORK] = run(forks);
+	results[R_FORK] = run_forks();
 	make_files();
 	results[R_CODE] = in_child(allowed);
 	checkpoint(AT_GATES);

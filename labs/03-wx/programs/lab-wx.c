@@ -96,11 +96,10 @@ legal_code(void)
 static void
 gates(void)
 {
-	char *threads[] = {"/bin/test-threads", NULL};
 	char *exempt[] = {"/bin/test-exempt", "3", NULL};
 
 	results[R_SHELL] = run_shell();
-	results[R_THREADS] = run(threads);
+	results[R_THREADS] = run_threads();
 	results[R_EXEMPT] = run(exempt);
 	results[R_CODE] = legal_code();
 	checkpoint(AT_GATES);

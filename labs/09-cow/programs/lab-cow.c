@@ -74,16 +74,6 @@ static atomic_int running;
 static pthread_t thread;
 static int cpu;
 
-static inline void
-relax(void)
-{
-#if defined(__x86_64__)
-	__asm__ volatile("pause" : : : "memory");
-#else
-	__asm__ volatile("yield" : : : "memory");
-#endif
-}
-
 static void *
 spin(void *arg)
 {
@@ -92,7 +82,7 @@ spin(void *arg)
 	while (atomic_load(&running)) {
 		for (volatile int i = 0; i < 2000; i++)
 			continue;
-		relax();
+		give_way();
 	}
 	return arg;
 }
@@ -102,7 +92,7 @@ start_thread(void)
 {
 	must(pthread_create(&thread, NULL, spin, NULL) == 0);
 	while (!atomic_load(&running))
-		relax();
+		give_way();
 }
 
 static void

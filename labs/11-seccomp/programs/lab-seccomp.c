@@ -348,7 +348,7 @@ spin(void *arg)
 	must(pin(1 - cpu) == 0);
 	shared->ready = 1;
 	while (!shared->go)
-		;
+		relax();
 	attempt();
 	try_number(second);
 	return arg;
@@ -381,9 +381,9 @@ meanwhile(void *(*thread)(void *), void (*act)(void))
 
 	must(pipe(slept) == 0 && pthread_create(&t, NULL, thread, NULL) == 0);
 	while (!shared->ready)
-		sched_yield();
+		give_way();
 	if (thread == sleep_in_read) /* it is at its read, or just before it */
-		sched_yield();
+		give_way();
 	act();
 	shared->go = 1;
 	must(write(slept[1], "!", 1) == 1);

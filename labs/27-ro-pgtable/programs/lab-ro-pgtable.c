@@ -30,12 +30,6 @@ enum { R_WORD };		     /* at AT_READY: where the writer reads what to write */
 
 #define KINDS "tpuf"
 
-#if defined(__x86_64__)
-#define RELAX() __asm__ volatile("pause")
-#else
-#define RELAX() __asm__ volatile("yield")
-#endif
-
 static char *
 room(size_t size)
 {
@@ -90,7 +84,7 @@ work(int cpu, int shown)
 			if (shown)
 				checkpoint(AT_NEXT);
 			act(*kind, page);
-			RELAX(); /* on the grader's machine the other CPU's turn */
+			relax();
 		}
 	}
 }
@@ -107,7 +101,7 @@ writer(int fd, volatile int *begun)
 		word.value++;
 		must(ioctl(fd, VULN_WRITE, &word) == 0);
 		*begun = 1;
-		RELAX();
+		relax();
 	}
 }
 
@@ -125,7 +119,7 @@ spread(long pages)
 	for (long i = 0; i < pages; i++) {
 		p[(size_t)i * COVERED] = 1;
 		touched();
-		RELAX();
+		relax();
 	}
 	checkpoint(AT_FULL);
 }
@@ -144,7 +138,7 @@ grow(int cpu, long pages)
 		writer(fd, begun);
 	must(pin(cpu) == 0);
 	while (!*begun)
-		RELAX();
+		give_way();
 	results[R_WORD] = (long)&word;
 	checkpoint(AT_READY);
 	spread(pages);

@@ -31,12 +31,6 @@ enum { R_WHO, R_FAR };
 
 static char *self;
 
-#if defined(__x86_64__)
-#define RELAX() __asm__ volatile("pause")
-#else
-#define RELAX() __asm__ volatile("yield")
-#endif
-
 /* The kernel's call alone, with nothing of the library's behind it. */
 static inline long
 call(long number, long a, long b, long c)
@@ -102,7 +96,7 @@ watch(void *arg)
 	pin(*(int *)arg);
 	watching = 1;
 	while (!far)
-		RELAX();
+		relax();
 	if (*far != (uint64_t)far)
 		_exit(4);
 	checkpoint(AT_OTHER);
@@ -118,10 +112,8 @@ map_far(int cpu, uint64_t address)
 
 	if (pthread_create(&thread, NULL, watch, &other))
 		_exit(3);
-	while (!watching) { /* it has to leave this CPU first, and the other must get a turn */
-		sched_yield();
-		RELAX();
-	}
+	while (!watching) /* it has to leave this CPU first, and the other must get a turn */
+		give_way();
 	page = memory_at(address);
 	*page = (uint64_t)page;
 	results[R_FAR] = (long)page;
