@@ -72,7 +72,7 @@ def test_each_restriction_has_its_switch(start: Start, image: Image, off: str, e
 def test_translations_are_numbered_on_every_cpu_otherwise_for_user_mode_than_for_the_kernel(
         start: Start, build: Build, image: Image) -> None:
     b = start("/bin/test-turns 0 0 40")
-    program = Image(build.kernel.parent / "user" / "test-turns")
+    program = Image(build.initrd.parent / "user" / "test-turns")
     try:
         b.break_at(image.linked().sym("syscall_dispatch"))
         cpu = b.cont()
@@ -114,7 +114,7 @@ def barriers(b: Bochs, image: Image, program: Image) -> int:
 def test_a_barrier_stands_between_programs_of_different_users_alone(start: Start, build: Build, image: Image,
                                                                    users: str, expected: int) -> None:
     b = start(f"/bin/test-turns {users} 40", smp=1)
-    program = Image(build.kernel.parent / "user" / "test-turns")
+    program = Image(build.initrd.parent / "user" / "test-turns")
     try:
         assert barriers(b, image, program) == expected
     finally:
@@ -123,7 +123,7 @@ def test_a_barrier_stands_between_programs_of_different_users_alone(start: Start
 
 def test_without_its_row_no_barrier_is_made(start: Start, build: Build, image: Image) -> None:
     b = start("/bin/test-turns 1000 1001 40", smp=1, off="-kaslr,-ibpb")
-    program = Image(build.kernel.parent / "user" / "test-turns")
+    program = Image(build.initrd.parent / "user" / "test-turns")
     try:
         assert barriers(b, image, program) == 0
     finally:
