@@ -8,14 +8,17 @@ was opened with slide None is not placed yet: it knows names, sizes and layouts,
 from __future__ import annotations
 
 import copy
+import itertools
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
+from struct import iter_unpack
 from typing import TYPE_CHECKING, NamedTuple
 
-from elftools.dwarf.compileunit import CompileUnit
 from elftools.dwarf.die import DIE
+from elftools.dwarf.dwarfinfo import DWARFInfo
 from elftools.elf.elffile import ELFFile
 
 if TYPE_CHECKING:
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 # Where QEMU puts an image whose program headers do not say it: a bare one of `virt` goes 2 MiB above the
 # start of RAM (hw/arm/boot.c).
 _LOADED_AT = {"EM_AARCH64": 0x4020_0000}
+_STB_LOCAL, _STT_SECTION, _STT_FILE, _SHN_UNDEF, _SHN_ABS = 0, 3, 4, 0, 0xfff1      # elf(5)
 _THROUGH = ("DW_TAG_typedef", "DW_TAG_const_type", "DW_TAG_volatile_type", "DW_TAG_atomic_type")
 
 
@@ -60,16 +64,16 @@ class Image:
         table = self._elf.get_section_by_name(".symtab")
         if table is None:
             raise ImageError(f"{path}: no symbols")
-        for symbol in table.iter_symbols():
-            kind = symbol["st_info"]["type"]
-            if not symbol.name or symbol["st_shndx"] == "SHN_UNDEF" or kind in ("STT_FILE", "STT_SECTION"):
+        names = table.stringtable.data()
+        for at, info, _, section, value, size in iter_unpack("<IBBHQQ", table.data()):
+            name = names[at:names.index(b"\0", at)].decode()
+            if not name or section == _SHN_UNDEF or info & 15 in (_STT_FILE, _STT_SECTION):
                 continue
-            if symbol.name in self._by_name and symbol["st_info"]["bind"] == "STB_LOCAL":
+            if name in self._by_name and info >> 4 == _STB_LOCAL:
                 continue
-            self._by_name[symbol.name] = symbol["st_value"]
-            self._sizes[symbol.name] = symbol["st_size"]
-            if symbol["st_shndx"] != "SHN_ABS":
-                functions.append((symbol["st_value"], symbol.name))
+            self._by_name[name], self._sizes[name] = value, size
+            if section != _SHN_ABS:
+                functions.append((value, name))
         self._sorted = sorted(functions)
         self._keys = [value for value, _ in self._sorted]
         self._loads = [(s["p_vaddr"], s["p_paddr"], s["p_memsz"]) for s in self._elf.iter_segments("PT_LOAD")]
@@ -232,8 +236,7 @@ class _Layouts:
 
     def __init__(self, name: str, elf: ELFFile, doubted: Collection[str]) -> None:
         self.name, self._elf, self._doubted = name, elf, doubted
-        self._structs: dict[str, DIE] = {}
-        self._unread: Iterator[DIE] | None = None
+        self._units: dict[int, dict[str, DIE]] = {}     # by offset: those that were read, and what each defines
 
     @lru_cache(maxsize=None)
     def offsetof(self, struct: str, member: str) -> int:
@@ -264,41 +267,62 @@ class _Layouts:
         return offset, _strip(die)
 
     def _struct(self, name: str) -> DIE:
-        """The definition of "struct x" or "union x" (found by reading DWARF only as far as needed)."""
-        if name in self._structs:
-            return self._structs[name]
-        if self._unread is None:
-            if not self._elf.has_dwarf_info():
-                raise ImageError(f"{self.name}: no DWARF")
-            self._unread = self._definitions()
-        for die in self._unread:
-            kind = "struct" if die.tag == "DW_TAG_structure_type" else "union"
-            key = f"{kind} {die.attributes['DW_AT_name'].value.decode()}"
-            self._structs.setdefault(key, die)
-            if key == name:
-                return self._structs[key]
+        """The definition of "struct x" or "union x": the first of the units that are not doubted, or else of those."""
+        likely = self._that_mention(name.partition(" ")[2].encode())
+        others = [at for at, _ in _units(self._info) if at not in likely]       # of a compiler with other tables of names
+        for at in itertools.chain(self._trusted_first(likely), self._trusted_first(others)):
+            if name in (defined := self._defined_in(at)):
+                return defined[name]
         raise ImageError(f"{self.name}: no definition of {name!r}")
 
-    def _definitions(self) -> Iterator[DIE]:
-        def doubted(unit: CompileUnit) -> bool:
-            name = unit.get_top_DIE().attributes.get("DW_AT_name")
-            return name is not None and name.value.decode(errors="replace").removeprefix("./") in self._doubted
+    @cached_property
+    def _dwarf(self) -> DWARFInfo:
+        if not self._elf.has_dwarf_info():
+            raise ImageError(f"{self.name}: no DWARF")
+        return self._elf.get_dwarf_info()
 
-        later: list[CompileUnit] = []
+    @cached_property
+    def _info(self) -> bytes:
+        section = self._elf.get_section_by_name(".debug_info")
+        if section is None:
+            raise ImageError(f"{self.name}: no DWARF")
+        return bytes(section.data())
 
-        def in_order() -> Iterator[CompileUnit]:
-            for unit in self._elf.get_dwarf_info().iter_CUs():
-                if self._doubted and doubted(unit):
-                    later.append(unit)
-                else:
-                    yield unit
-            yield from later
+    def _that_mention(self, name: bytes) -> list[int]:
+        """The units in whose bytes a name occurs, or its place in .debug_str: to understand them all takes seconds."""
+        strings = self._elf.get_section_by_name(".debug_str")
+        table = bytes(strings.data()) if strings else b""
+        signs = [name + b"\0", *(m.start().to_bytes(4, "little") for m in re.finditer(re.escape(name) + b"\0", table))]
+        return [at for at, end in _units(self._info) if any(self._info.find(s, at, end) >= 0 for s in signs)]
 
-        for unit in in_order():
-            for die in unit.get_top_DIE().iter_children():
-                if die.tag in ("DW_TAG_structure_type", "DW_TAG_union_type") \
-                        and "DW_AT_declaration" not in die.attributes and "DW_AT_name" in die.attributes:
-                    yield die
+    def _trusted_first(self, units: list[int]) -> Iterator[int]:
+        later = []
+        for at in units:
+            name = self._dwarf.get_CU_at(at).get_top_DIE().attributes.get("DW_AT_name") if self._doubted else None
+            if name is not None and name.value.decode(errors="replace").removeprefix("./") in self._doubted:
+                later.append(at)
+            else:
+                yield at
+        yield from later
+
+    def _defined_in(self, at: int) -> dict[str, DIE]:
+        """What a unit defines, by "struct x" and "union x"."""
+        if at not in self._units:
+            self._units[at] = defined = {}
+            for die in self._dwarf.get_CU_at(at).get_top_DIE().iter_children():
+                kind = {"DW_TAG_structure_type": "struct", "DW_TAG_union_type": "union"}.get(die.tag)
+                if kind and "DW_AT_declaration" not in die.attributes and "DW_AT_name" in die.attributes:
+                    defined.setdefault(f"{kind} {die.attributes['DW_AT_name'].value.decode()}", die)
+        return self._units[at]
+
+
+def _units(info: bytes) -> Iterator[tuple[int, int]]:
+    """Where each unit of .debug_info begins and ends (DWARF 5, 7.5.1; of 32 bits)."""
+    at = 0
+    while at < len(info):
+        end = at + 4 + int.from_bytes(info[at:at + 4], "little")
+        yield at, end
+        at = end
 
 
 def _strip(die: DIE) -> DIE:
