@@ -152,7 +152,8 @@ def widened(lab: Lab, course: Course | None) -> Lab:
     if course is None or course.entry(lab) is None:
         return lab
     everywhere = dict.fromkeys([*lab.everywhere, *(n for e in course.entries for n in e.taken)])
-    here = [n for n in everywhere if not n.startswith("arch/") or n.startswith(f"arch/{lab.arch}/")]
+    elsewhere = tuple(f"arch/{a}/" for a in ARCHES if a != lab.arch)
+    here = [n for n in everywhere if not n.startswith(elsewhere)]
     return replace(lab, editable=tuple(here), everywhere=tuple(everywhere),
                    new_files=tuple(dict.fromkeys([*lab.new_files, *(n for e in course.entries for n in e.new_files)])))
 

@@ -11,6 +11,7 @@ import platform
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -333,6 +334,18 @@ def test_merged_work_builds_and_is_graded_in_its_own_tree_and_in_the_instructors
     assert scores == {("stack-guard", "student"): 100, ("stack-guard", "instructor"): 100,
                       ("second", "student"): best, ("second", "instructor"): best}
     assert re.search(r"^\[\[lab\]\]", (student / ".course").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize(("arch_of_lab", "other"), [("x86_64", "aarch64"), ("aarch64", "x86_64")])
+def test_a_submission_has_the_files_of_all_labs_but_for_those_of_another_architecture(
+        two_labs: Path, arch_of_lab: str, other: str) -> None:
+    course = read(two_labs)
+    mine, shared, theirs = f"arch/{arch_of_lab}/mmu.c", "arch/tables.c", f"arch/{other}/mmu.c"
+    first, *rest = course.entries
+    taking = replace(course, entries=(replace(first, taken=(*first.taken, mine, shared, theirs)), *rest))
+    lab = widened(lab_named(two_labs, "second", arch_of_lab), taking)
+    assert {mine, shared} <= set(lab.editable) and theirs not in lab.editable
+    assert {mine, shared, theirs} <= set(lab.everywhere)
 
 
 @pytest.mark.soak
