@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from grade.costs import table
 from grade.rows import Mutant, RowError, read_row, rows
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 GOOD = 'row = "x"\nattacks = ["a"]\nchecks = ["test_x.py::test_y"]\n'
 MUTANT = '[[mutant]]\nname = "m"\nfile = "kernel/main.c"\nold = "a"\nnew = "b"\ncaught = ["test_x.py::test_y"]\n'
 
@@ -52,7 +54,11 @@ def test_a_cost_is_shown_with_its_sign() -> None:
 
 def test_every_mutant_has_one_place_in_the_sources() -> None:
     """One whose text is gone, or stands twice, would break nothing, or something else."""
-    root = Path(__file__).resolve().parent.parent.parent
     strays = [f"{m.row}: {m.name}: {found} times in {m.file}" for row in rows() for m in row.mutants
-              if (found := (root / m.file).read_text().count(m.old)) != 1]
+              if (found := (ROOT / m.file).read_text().count(m.old)) != 1]
     assert not strays, "\n".join(strays)
+
+
+def test_the_threat_model_says_of_each_row_what_an_attack_is_still_worth() -> None:
+    said = re.findall(r"^\| ([a-z][a-z-]*) \| .+ \| .+ \| .+ \|$", (ROOT / "THREAT-MODEL.md").read_text(), re.MULTILINE)
+    assert sorted(said) == sorted({*(row.name for row in rows()), "row"})
