@@ -97,13 +97,13 @@ class Machine:
     """A guest for the length of a `with` block. Not thread-safe, but for its own pump thread."""
 
     def __init__(self, kernel: str | Path, initrd: str | Path | None = None, append: str = "", *,
-                 arch: str = "x86_64", smp: int = 1, mem: int = 256, cpu: str | None = None,
+                 arch: str = "x86_64", smp: int = 1, mem: int = 256, cpu: str | None = None, machine: str | None = None,
                  paused: bool = False, icount: bool = False, seed: int | None = None, exclog: bool = False,
                  exc_records: int = 20000, keep: bool = False, sandbox: bool = True,
                  extra: Sequence[str] = (), wrapper: Sequence[str] = (), owner: int | None = None) -> None:
         """Describes a guest; `with` starts it.
 
-        mem: MiB. paused: stand before the first instruction. icount: one nanosecond of guest time is one
+        mem: MiB. cpu, machine: QEMU's names, if others than the architecture's. paused: stand before the first instruction. icount: one nanosecond of guest time is one
         instruction, so that runs repeat (given `seed`, and no serial input). exclog: log exceptions from the
         start. keep: a guest that powers off or triple-faults stays for inspection, stopped. extra: further
         QEMU arguments. wrapper: a command that starts QEMU inside a container; it gets no environment of ours.
@@ -111,7 +111,7 @@ class Machine:
         """
         self.arch = ARCHES[arch]
         self.kernel, self.initrd, self.append = Path(kernel), Path(initrd) if initrd else None, append
-        self.smp, self.mem, self.cpu = smp, mem, cpu or self.arch.cpu
+        self.smp, self.mem, self.cpu, self.machine = smp, mem, cpu or self.arch.cpu, machine or self.arch.machine
         self.paused, self.icount, self.seed, self.keep = paused, icount, seed, keep
         self.sandbox, self.extra, self.wrapper, self.owner = sandbox, list(extra), list(wrapper), owner
         self._log_at_start, self._exc_records = exclog, exc_records
@@ -190,7 +190,7 @@ class Machine:
 
     def command(self, fds: dict[str, int], fifo: Path) -> list[str]:
         """QEMU's command line, given descriptor numbers."""
-        machine = f"{self.arch.machine},memory-backend=ram"
+        machine = f"{self.machine},memory-backend=ram"
         line = [*self.wrapper]
         if not self.wrapper and (setpriv := shutil.which("setpriv")):
             line += [setpriv, "--pdeathsig", "KILL", "--"]      # no orphan if the harness is killed
