@@ -58,8 +58,9 @@ def decode(engine: capstone.Cs, data: bytes, address: int) -> list[Instruction]:
     return out
 
 
-def functions(path: Path) -> list[Function]:
-    """Every function symbol of .text with a size, in order of address. Of two at one place the first counts."""
+def functions(path: Path, padding: bool = False) -> list[Function]:
+    """Every function symbol of .text with a size, in order of address. Of two at one place the first counts. With
+    padding, each goes as far as the next one's beginning, so that code that is nobody's is seen, too."""
     with open(path, "rb") as file:
         elf = ELFFile(file)
         engine = capstone.Cs(*_MACHINES[elf["e_machine"]])
@@ -69,6 +70,9 @@ def functions(path: Path) -> list[Function]:
         for s in elf.get_section_by_name(".symtab").iter_symbols():
             if s["st_info"]["type"] == "STT_FUNC" and s["st_size"] and base <= s["st_value"] < base + len(data):
                 spans.setdefault(s["st_value"], (s.name, s["st_size"]))
+        if padding:
+            ends = [*sorted(spans)[1:], base + len(data)]
+            spans = {start: (spans[start][0], end - start) for start, end in zip(sorted(spans), ends)}
         return [Function(name, start, tuple(decode(engine, data[start - base:start - base + size], start)))
                 for start, (name, size) in sorted(spans.items())]
 
