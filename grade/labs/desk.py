@@ -134,17 +134,17 @@ def diagnose(args: argparse.Namespace) -> int:
     machine, out = ARCHES[lab.arch], Path("build", lab.arch)
     words = os.environ.get("CMDLINE", "")
     if "--" not in words.split():
-        words = f"{words} -- /bin/attack {lab.attack}".strip()
+        words = f"{words} -- /bin/attack {lab.attack or '-l'}".strip()
     # Relative, as a socket's path must be short.
     socket, console = out / "diagnose.sock", out / "diagnose.log"
     os.chdir(ROOT)
     guest = debug.start(
-        [machine.binary, "-accel", "tcg", "-M", machine.machine, "-cpu", machine.cpu, "-smp", "2", "-m", "256",
+        [machine.binary, "-accel", "tcg", "-M", machine.machine, "-cpu", os.environ.get("CPU", machine.cpu), "-smp", "2", "-m", "256",
          "-nodefaults", "-vga", "none", "-net", "none", "-display", "none", "-no-reboot", "-no-shutdown", "-kernel",
          str(kernel), "-initrd", str(out / "initrd.cpio"), "-S", "-chardev",
          f"socket,id=gdb,path={socket},server=on,wait=off", "-gdb", "chardev:gdb", "-append",
          f"console={machine.console} {words}"], socket, console)
-    print(f"console: {console}; the guest has `{words}`, which CMDLINE= changes")
+    print(f"console: {console}; the guest has `{words}`, which CMDLINE= changes (CPU= the processor)")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     signal.signal(signal.SIGINT, signal.SIG_IGN)        # ctrl-c is for gdb
     try:

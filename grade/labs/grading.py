@@ -247,11 +247,12 @@ class Run:
         """Whether any of these gates and checks is wanted: a boot may leave out what decides nothing that is."""
         return not self.wanted or not self.wanted.isdisjoint(names)
 
-    def boot(self, program: str, arguments: str, smp: int = 2, append: str = "", start: str = "qemu") -> _Boot:
+    def boot(self, program: str, arguments: str, smp: int = 2, append: str = "", start: str = "qemu",
+             cpu: str | None = None) -> _Boot:
         """A context: the submission's kernel with /bin/PROGRAM as init's command, standing before its first
         instruction, counting instructions so that it repeats. `start` names the machine's source of randomness:
-        another name, other numbers."""
-        self.boots.append(_Boot(self, program, arguments, smp, append, start))
+        another name, other numbers. `cpu`: another processor than the usual one, in QEMU's words."""
+        self.boots.append(_Boot(self, program, arguments, smp, append, start, cpu))
         return self.boots[-1]
 
     def drawn_name(self, program: str) -> str:
@@ -300,8 +301,8 @@ class Run:
 
 
 class _Boot:
-    def __init__(self, run: Run, program: str, arguments: str, smp: int, append: str, start: str) -> None:
-        self._run, self._smp, self._start = run, smp, start
+    def __init__(self, run: Run, program: str, arguments: str, smp: int, append: str, start: str, cpu: str | None) -> None:
+        self._run, self._smp, self._start, self._cpu = run, smp, start, cpu
         path = run.built.programs.get(program)
         if path is None:
             raise GraderError(f"no program {program}")
@@ -316,7 +317,7 @@ class _Boot:
         run = self._run
         sandbox = run.workshop.sandbox
         return Machine(run.built.kernel, self._initrd, self._line, arch=run.workshop.arch, smp=self._smp, mem=128,
-                       paused=True, icount=True, seed=moments.qemu_seed(run.seed, self._start), keep=True, exclog=exclog,
+                       cpu=self._cpu, paused=True, icount=True, seed=moments.qemu_seed(run.seed, self._start), keep=True, exclog=exclog,
                        wrapper=sandbox.machine_wrapper(run.workshop.scratch) if run.contained else [],
                        owner=sandbox.machine_uid if run.contained else None)
 

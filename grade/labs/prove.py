@@ -300,7 +300,7 @@ class Prover:
         jobs = [functools.partial(self._grade, workshop, v, f"variant-{i}", deciders) for i, v in enumerate(rest)
                 if self.only in v.name]
         jobs += [functools.partial(self._attack, workshop, v.name, v.files, v is rest[0]) for v in (rest[0], solution)
-                 if self.only in v.name]
+                 if self.only in v.name and self.lab.attack]
         self._all(jobs)
 
     def _alone(self, workshop: Workshop, place: Path) -> None:
@@ -313,8 +313,9 @@ class Prover:
         for name, files, judge in (("starter, no other lab done", starter, _starter), (
                 "solution, no other lab done", solved, lambda name: _full(name, self.lab))):
             if self.only in name:
-                jobs += [functools.partial(self._grade, workshop, Variant(name, files, judge(name)), name, {}),
-                         functools.partial(self._attack, workshop, name, files, files is starter)]
+                jobs.append(functools.partial(self._grade, workshop, Variant(name, files, judge(name)), name, {}))
+                if self.lab.attack:
+                    jobs.append(functools.partial(self._attack, workshop, name, files, files is starter))
         self._all(jobs)
 
     def _done_in(self, files: Files, lab: Lab) -> Files:

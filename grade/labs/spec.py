@@ -47,7 +47,7 @@ class Lab:
     hours: float
     requires: tuple[str, ...]
     editable: tuple[str, ...]       # on the architecture that it was loaded for ...
-    attack: str
+    attack: str                     # empty where no emulator has what it would need
     reading: tuple[str, ...]
     userland: tuple[str, ...]       # programs of user/ that its boots need, beside init and busybox
     arch: str                       # ... which is this one
