@@ -95,12 +95,12 @@ def file_in_memory(m: Machine, kernel: Kernel, cow: Image, cpu: int) -> bytes:
     return out
 
 
-def to_the_last_look(m: Machine, placed: Image, cow: Image) -> int:
+def to_the_last_look(m: Machine, placed: Image, cow: Image, timeout: float = 120) -> int:
     """Runs the program to its end; the CPU that stands there."""
     m.gdb.set_break(cow.sym("cow_look"))
     while True:
         m.cont()
-        stop = m.wait_stop(120)
+        stop = m.wait_stop(timeout)
         assert stop.breakpoint, "the program ended before: a page had what it must not have"
         if current_name(Kernel(m, placed), stop.cpu) == "test-cow":
             return stop.cpu
@@ -123,10 +123,7 @@ def test_a_file_keeps_its_contents_over_many_more_races(boot: Boot, image: Image
     m = boot(run="/bin/test-cow race 400000", smp=smp, paused=True, keep=True)
     placed = image.at(m)
     m.run_until(cow.sym("main"), timeout=60)
-    m.gdb.set_break(cow.sym("cow_look"))
-    m.cont()
-    assert m.wait_stop(1000).breakpoint
-    cpu = next(c for c in m.gdb.cpus() if current_name(Kernel(m, placed), c) == "test-cow")
+    cpu = to_the_last_look(m, placed, cow, 1000)
     assert file_in_memory(m, Kernel(m, placed), cow, cpu) == bytes([FILL]) * PAGES * 4096
 
 

@@ -48,12 +48,9 @@ ibpb_between(const struct thread *prev, const struct thread *next)
 {
 	uint32_t *last = &last_user[arch_cpu_number()], user;
 
-	user_of(prev, last); /* it may have changed its user since it came */
-	if (!user_of(next, &user))
-		return;
-	if (barrier_due(*last, user))
+	user_of(prev, last); /* as it leaves: it may have changed its user since it came */
+	if (user_of(next, &user) && barrier_due(*last, user))
 		arch_predictor_barrier();
-	*last = user;
 }
 
 /* The barrier leaves nothing behind to read: what can be asked is whether it would be made. */
