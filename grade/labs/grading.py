@@ -107,6 +107,17 @@ class Guest:
         self.name = name        # of the program in this guest: drawn, so that no kernel knows the grader by it
         self._cpu = 0
         self._console_mark = 0
+        self._kept: set[int] = set()
+
+    def keep_breaks(self, addresses: Iterable[int]) -> None:
+        """Breakpoints that stay from one run_to() to the next, in place of those of the last call: where there are many stops
+        and many addresses. Where they are met, a run_to() that was not asked for them goes on."""
+        points = {self.program.sym("checkpoint"), *addresses}
+        for point in self._kept - points:
+            self.machine.gdb.clear_break(point)
+        for point in points - self._kept:
+            self.machine.gdb.set_break(point)
+        self._kept = points
 
     def run_to(self, which: int, extra: int | Iterable[int] | None = None, hits: int = 1) -> At:
         """Runs to the program's checkpoint `which`, or to an address of `extra`, of all together for the `hits`-th
@@ -124,7 +135,7 @@ class Guest:
         if self._run.enough():
             raise Enough
         try:
-            for point in points:
+            for point in points - self._kept:
                 m.gdb.set_break(point)
             while True:
                 m.cont()
@@ -151,7 +162,7 @@ class Guest:
             raise Ended("the guest ended") from None
         finally:
             if not m.gdb.running and not m.exited:
-                for point in points:
+                for point in points - self._kept:
                     m.gdb.clear_break(point)
 
     @property
