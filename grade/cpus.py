@@ -58,6 +58,7 @@ class Cpu:
     trap: str           # the kernel's function for every exception, with the trap frame as its argument
     user_end: int       # first address beyond those of programs
     frame: str          # the register that leads from frame to frame
+    stops_before: bool  # what QEMU does where something watched is used: others stop behind the instruction
 
     def root_of(self, machine: Machine, cpu: int) -> int:
         """The physical address of the root table that a CPU walks for user addresses."""
@@ -97,8 +98,8 @@ def _called(machine: Machine, cpu: int) -> int:
 
 CPUS = {
     "x86_64": Cpu("cr3", walk_x86_64.ADDR, ("rdi", "rsi", "rdx"), lambda m, cpu: m.gdb.reg(cpu, "cs") & 3 == 3,
-                  _return_address, _return_address, _x86_64_walker, "x86_trap", 1 << 47, "rbp"),
+                  _return_address, _return_address, _x86_64_walker, "x86_trap", 1 << 47, "rbp", False),
     # PSTATE.M is 0 at EL0.
     "aarch64": Cpu("TTBR0_EL1", walk_aarch64.ADDR, ("x0", "x1", "x2"), lambda m, cpu: m.gdb.reg(cpu, "cpsr") & 15 == 0,
-                   _called, lambda m, cpu: m.gdb.reg(cpu, "x30"), _aarch64_walker, "a64_trap", 1 << 48, "x29"),
+                   _called, lambda m, cpu: m.gdb.reg(cpu, "x30"), _aarch64_walker, "a64_trap", 1 << 48, "x29", True),
 }

@@ -92,11 +92,13 @@ def picture(space: Space, start: int, end: int, labels: dict[tuple[int, int], st
 
 @dataclass
 class At:
-    """Where the guest stands: a checkpoint of the program, or (extra) one of the other addresses asked for."""
+    """Where the guest stands: a checkpoint of the program, or (extra) one of the other addresses asked for, or (watched)
+    behind an instruction that used what was watched."""
 
     cpu: int
     extra: bool = False
     pc: int = 0
+    watched: bool = False
 
 
 class Guest:
@@ -119,9 +121,11 @@ class Guest:
             self.machine.gdb.set_break(point)
         self._kept = points
 
-    def run_to(self, which: int, extra: int | Iterable[int] | None = None, hits: int = 1) -> At:
+    def run_to(self, which: int, extra: int | Iterable[int] | None = None, hits: int = 1,
+               watch: tuple[int, int, int] | None = None) -> At:
         """Runs to the program's checkpoint `which`, or to an address of `extra`, of all together for the `hits`-th
-        time. Ended if the guest panics, resets, hangs, or comes to another checkpoint first."""
+        time, or to a use of what is watched: address, kind and size for GdbStub.set_break. Ended if the guest panics, resets,
+        hangs, or comes to another checkpoint first."""
         m = self.machine
         try:
             image = self.image
@@ -137,6 +141,8 @@ class Guest:
         try:
             for point in points - self._kept:
                 m.gdb.set_break(point)
+            if watch:
+                m.gdb.set_break(*watch)
             while True:
                 m.cont()
                 stop = wait(m)
@@ -144,6 +150,10 @@ class Guest:
                     raise Ended({"guest-reset": "the machine reset", "guest-shutdown": "the guest powered off"}.get(
                         m.shutdown_reason() or "", "the guest ended"))
                 pc = m.gdb.pc(stop.cpu)
+                if stop.watch is not None:
+                    if CPUS[m.arch.name].stops_before:
+                        m.gdb.advance(stop.cpu)
+                    return At(stop.cpu, pc=pc, watched=True)
                 if pc in ends:
                     raise Ended(self._last_words("the kernel panicked"))
                 if pc in others and hits > 1:
@@ -164,6 +174,8 @@ class Guest:
             if not m.gdb.running and not m.exited:
                 for point in points - self._kept:
                     m.gdb.clear_break(point)
+                if watch:
+                    m.gdb.clear_break(*watch)
 
     @property
     def image(self) -> Image:
