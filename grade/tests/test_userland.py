@@ -101,6 +101,13 @@ def shell(boot: Boot) -> Machine:
     return m
 
 
+def test_a_regression_program_that_lacks_what_it_is_asked_for_says_so(shell: Machine) -> None:
+    """Labs ask for some of its tests by name: a name that is gone must not pass."""
+    there = "test-threads barriers"
+    assert shell.ask(f"{there} >/dev/null; echo $?", SOON) == "0\n"
+    assert shell.ask(f"{there} not_there >/dev/null; echo $?", SOON) == "2\n"
+
+
 def test_ctrl_c_kills_a_busy_loop(shell: Machine) -> None:
     shell.send("sh -c 'echo spin''ning; while :; do :; done'\n")
     shell.wait_for(r"^spinning", SOON)
