@@ -288,10 +288,11 @@ class Prover:
         return self
 
     def _complete(self, workshop: Workshop) -> None:
+        solution, *rest = variants(self.root, self.lab, workshop.scratch)
+        workshop.build_on(solution.files)
         if not self.only:
             for proof in still(self.root, self.lab, workshop):
                 self._done(proof)
-        solution, *rest = variants(self.root, self.lab, workshop.scratch)
         deciders: dict[str, str] = {}
         if self.only in solution.name or any(v.wanted and self.only in v.name for v in rest):
             graded = grade(workshop, solution.files, self.seed, "solution")

@@ -9,7 +9,6 @@
  */
 #define _GNU_SOURCE
 #include <elf.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -445,8 +444,7 @@ moved(void)
 
 /* ---- Jumps: each in a process of its own, which stands once more before it jumps ---- */
 
-static char *place; /* where a parent or another thread has put code */
-static int ends[2][2];
+static char *place; /* where a parent has put code */
 
 static void
 fall(char *to)
@@ -539,36 +537,8 @@ made_writable(void)
 	jump(p);
 }
 
-static void *
-jump_twice(void *arg)
-{
-	char c = 0;
-
-	pin(!cpu);
-	jump(place);
-	need(write(ends[0][1], "!", 1) == 1 && read(ends[1][0], &c, 1) == 1);
-	jump(place);
-	return arg;
-}
-
-/* A thread on the other CPU runs it; this one takes it away. */
-static void
-taken_from_another(void)
-{
-	pthread_t thread;
-	char c;
-
-	place = map(1, RX, MAP_PRIVATE, code);
-	need(pipe(ends[0]) == 0 && pipe(ends[1]) == 0);
-	need(pthread_create(&thread, NULL, jump_twice, NULL) == 0 && read(ends[0][0], &c, 1) == 1);
-	protect(place, 1, PROT_READ);
-	checkpoint(AT_JUMP);
-	need(write(ends[1][1], "!", 1) == 1);
-	pthread_join(thread, NULL);
-}
-
 static void (*const places[])(void) = {on_stack, on_heap, in_bss, in_memory, in_shared_memory, in_file, in_inheritance,
-				       in_forbidden, taken_away, made_writable, taken_from_another};
+				       in_forbidden, taken_away, made_writable};
 
 static void
 jumps(int argc, char **argv)
