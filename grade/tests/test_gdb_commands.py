@@ -59,8 +59,9 @@ def test_commands_show_the_kernels_own_defences_and_threads(boot: Boot, image: I
     m = boot(append=f"quiet {off}", smp=2)
     m.wait_for(r"[#$] (?:\x1b\[6n)?\Z", 60)
     m.stop()
-    while any(CPUS[m.arch.name].in_user_mode(m, cpu) for cpu in m.gdb.cpus()):
-        m.cont()        # the shell is about to wait; in user mode the live tables have nothing of the kernel
+    cpu, there = CPUS[m.arch.name], image.at(m).sym("process_all")
+    while not all(cpu.walker(m, n, None).translate(cpu.root_of(m, n), there) for n in m.gdb.cpus()):
+        m.cont()        # the shell is about to wait; up to the way in, the live tables have nothing of the kernel
         m.stop()
     m.offer_gdb(f"unix:{m.dir}/g,server=on,wait=off")
     shown = gdb(f"file {image.path}", f"rp-connect {m.dir}/g", "rp-pt 0", "rp-pt &process_all", "rp-vm kernel",
