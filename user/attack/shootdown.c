@@ -81,7 +81,7 @@ run(void)
 {
 	int ask[2], answer[2];
 	pthread_t thread;
-	char c = '.';
+	char c = '.', *pages;
 
 	if (pipe(ask) < 0 || pipe(answer) < 0)
 		give_up("pipe");
@@ -95,13 +95,14 @@ run(void)
 	signal(SIGSEGV, fall);
 	if (pthread_create(&thread, NULL, writer, NULL) != 0)
 		give_up("pthread_create");
+	pages = mmap(NULL, TRIES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (pages == MAP_FAILED)
+		give_up("mmap");
 	step("legal: a thread writes to a page, and faults when it is unmapped");
 	step("illegal: it goes on writing, into a frame that has become a file's");
 	for (int i = 0; i < TRIES && c != '!'; i++) {
-		char *page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		char *page = pages + (size_t)i * PAGE; /* one that the writer's TLB has nothing of */
 
-		if (page == MAP_FAILED)
-			give_up("mmap");
 		attack_address = (uint64_t)page;
 		writing = 0;
 		window = page;
