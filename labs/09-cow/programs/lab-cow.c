@@ -8,9 +8,8 @@
  * its results are the processes' ids.  "gates" is 1 if what must go on working is to be tried first.
  */
 #define _GNU_SOURCE
-#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -31,9 +30,12 @@ enum { R_PIDS };		     /* at AT_STEP */
 static char *base;
 static int file;
 static int steps[PROCESSES][2], done[2]; /* pipes: what a process is to do; that it has done it */
-static volatile struct {
-	pid_t pids[PROCESSES];
-	int parents[PROCESSES];
+static struct shared {
+	volatile pid_t pids[PROCESSES];
+	volatile int parents[PROCESSES];
+	volatile int running; /* the thread; it has to go */
+	pid_t thread;	      /* the kernel makes it 0 when the thread has gone */
+	char stack[PAGE] __attribute__((aligned(16)));
 } *shared; /* among all of them */
 
 static volatile long *
@@ -70,36 +72,45 @@ begin(void)
 
 /* ---- A thread that runs on the other CPU ---- */
 
-static atomic_int running;
-static pthread_t thread;
 static int cpu;
 
-static void *
+/*
+ * Once there it reads and writes shared memory alone, which no fork changes: whether a thread goes by what its TLB
+ * remembers is looked at from outside, and must not decide whether this program comes to its end.
+ */
+static int
 spin(void *arg)
 {
+	struct shared *s = arg;
+
 	must(pin(!cpu) == 0);
-	atomic_store(&running, 1);
-	while (atomic_load(&running)) {
+	s->running = 1;
+	while (s->running) {
 		for (volatile int i = 0; i < 2000; i++)
 			continue;
 		give_way();
 	}
-	return arg;
+	return 0;
 }
 
+/* Not one of the C library's, whose stack and notes are private memory. */
 static void
 start_thread(void)
 {
-	must(pthread_create(&thread, NULL, spin, NULL) == 0);
-	while (!atomic_load(&running))
+	const int flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM |
+			  CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
+
+	must(clone(spin, shared->stack + sizeof(shared->stack), flags, shared, &shared->thread, NULL, &shared->thread) > 0);
+	while (!shared->running)
 		give_way();
 }
 
 static void
 end_thread(void)
 {
-	atomic_store(&running, 0);
-	must(pthread_join(thread, NULL) == 0);
+	shared->running = 0;
+	while (*(volatile pid_t *)&shared->thread != 0)
+		give_way();
 }
 
 /* ---- Steps ---- */
@@ -299,7 +310,7 @@ main(int argc, char **argv)
 	if (argc < 4)
 		return 2;
 	base = (char *)strtoul(argv[1], NULL, 16);
-	shared = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	must(shared != MAP_FAILED && pipe(done) == 0);
 	for (int i = 0; i < PROCESSES; i++)
 		must(pipe(steps[i]) == 0);
