@@ -288,11 +288,15 @@ class _Layouts:
             raise ImageError(f"{self.name}: no DWARF")
         return bytes(section.data())
 
+    @cached_property
+    def _strings(self) -> bytes:
+        section = self._elf.get_section_by_name(".debug_str")
+        return bytes(section.data()) if section else b""
+
     def _that_mention(self, name: bytes) -> list[int]:
         """The units in whose bytes a name occurs, or its place in .debug_str: to understand them all takes seconds."""
-        strings = self._elf.get_section_by_name(".debug_str")
-        table = bytes(strings.data()) if strings else b""
-        signs = [name + b"\0", *(m.start().to_bytes(4, "little") for m in re.finditer(re.escape(name) + b"\0", table))]
+        places = (m.start() for m in re.finditer(re.escape(name) + b"\0", self._strings))
+        signs = [name + b"\0", *(at.to_bytes(4, "little") for at in places)]
         return [at for at, end in _units(self._info) if any(self._info.find(s, at, end) >= 0 for s in signs)]
 
     def _trusted_first(self, units: list[int]) -> Iterator[int]:
