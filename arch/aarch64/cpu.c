@@ -275,7 +275,7 @@ arch_switch(struct thread *prev, struct thread *next)
 		WRITE_SYSREG(tpidr_el0, next->arch.tls);
 	}
 	/* A thread without an address space runs on the one that is there. */
-	if (next->vm && c->pt != &next->vm->pt)
+	if (next->vm)
 		arch_pt_activate(&next->vm->pt);
 	c->thread = next;
 	/*

@@ -514,9 +514,12 @@ void
 arch_pt_activate(struct arch_pt *pt)
 {
 	struct cpu *c = this_cpu();
-	irqstate_t s = arch_irq_save();
 	bool exempt = false;
+	irqstate_t s;
 
+	if (c->pt == pt) /* an idle CPU has kept it, and forgot what it was told to */
+		return;
+	s = arch_irq_save();
 	if (pt != &kernel_pt)
 		exempt = container_of(pt, struct vm, pt)->allow_wx;
 	if (pt == &kernel_pt)

@@ -39,7 +39,7 @@ arch_asid_enable(void)
 
 	x86_write_cr4(x86_read_cr4() | CR4_PCIDE);
 	x86_entry_data_of(c)->keep_tlb = CR3_KEEP_TLB;
-	arch_pt_activate(c->pt);
+	x86_pcid_activate(c->pt->root.v, c->user_root);
 	arch_irq_restore(s);
 }
 

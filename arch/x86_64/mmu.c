@@ -457,10 +457,14 @@ arch_pt_map(struct arch_pt *pt, uint64_t va, pte_t pte)
 void
 arch_pt_activate(struct arch_pt *pt)
 {
-	irqstate_t s = arch_irq_save();
 	struct cpu *c = this_cpu();
-	struct arch_pt *old = c->pt; /* read here: a flush may make the CPU leave it until then */
+	struct arch_pt *old;
+	irqstate_t s;
 
+	if (c->pt == pt) /* an idle CPU has kept it, and forgot what it was told to */
+		return;
+	s = arch_irq_save();
+	old = c->pt; /* read here: a flush may make the CPU leave it until then */
 	/* The bit first: a flush that does not see it is one that this load makes needless. */
 	__atomic_fetch_or(&pt->cpus, BIT(c->number), __ATOMIC_SEQ_CST);
 	c->pt = pt;

@@ -124,7 +124,7 @@ arch_switch(struct thread *prev, struct thread *next)
 		load_tls(next);
 	}
 	/* A thread without an address space runs on the one that is there. */
-	if (next->vm && c->pt != &next->vm->pt)
+	if (next->vm)
 		arch_pt_activate(&next->vm->pt);
 	c->thread = next;
 	c->kernel_sp = (uint64_t)next->kstack + KSTACK_SIZE;

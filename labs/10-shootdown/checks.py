@@ -72,7 +72,8 @@ def cases(run: Run) -> list[Case]:
         mine = []
         for cpu, what, size in itertools.product(range(2), whats, sizes):
             pages = r.randint(*size)
-            mine += [Case(check, cpu, what, what == "r" or r.random() < 0.5, check == "asleep", pages, which)
+            mine += [Case(check, cpu, what, what == "r" or r.random() < 0.5, sleeps, pages, which)
+                     for sleeps in ((False, True) if check == "asleep" else (False,))
                      for which in sorted({0, r.randrange(pages), pages - 1})]
         out += r.sample(mine, len(mine))
     return out
@@ -173,8 +174,8 @@ ABOUT = {
     "ranges": About("all pages of a range are forgotten, however many", "arch_tlb_flush(): the first page, the last, and "
                     "where there are too many to forget one by one"),
     "frames-kept": About("a frame is given back when no CPU can reach it any more", "tlb_batch_flush() in kernel/mm/space.c"),
-    "asleep": About("a CPU that idles on the address space's tables has forgotten, too, when a thread wakes up there",
-                    "whose bit is set in pt->cpus, and what does arch_switch do where the tables are loaded already?"),
+    "asleep": About("a CPU has forgotten what was taken, whether its thread runs or sleeps while it idles on the tables",
+                    "whose bit is set in pt->cpus, and what does arch_pt_activate do where the tables are loaded already?"),
 }
 
 

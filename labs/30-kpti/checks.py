@@ -169,11 +169,11 @@ def alive(kernel: Kernel) -> set[tuple[int, int]]:
             for p in kernel.list_of(image.sym("process_all"), "struct process", "all")}
 
 
-def into_kernel(guest: Guest, cpu: int, which: int) -> Loaded:
-    """Runs to the next system call that a CPU serves, and says what it has loaded then."""
+def into_kernel(guest: Guest, cpu: int, whose: tuple[int, int], which: int) -> Loaded:
+    """Runs to the next system call of one process (its owner()) on a CPU, and says what that has loaded then."""
     dispatch = guest.image.sym("syscall_dispatch")
     while (at := guest.run_to(which, extra=dispatch)).extra:
-        if at.cpu == cpu:
+        if at.cpu == cpu and owner(Kernel(guest.machine, guest.image), cpu) == whose:
             return loaded(guest, cpu)
     raise Ended("no system call came")
 
@@ -259,7 +259,7 @@ def tables(run: Run) -> None:
                 raise Ended(f"process {who + 1} does not run on CPU {cpu}: sched_setaffinity is broken")
             name, user, key = f"process {who + 1}, on CPU {cpu}", loaded(guest, cpu), owner(kernel, cpu)
             seen.look(guest, kernel, cpu, user, name)
-            own = into_kernel(guest, cpu, AT_ALL)
+            own = into_kernel(guest, cpu, key, AT_ALL)
             kernel = Kernel(guest.machine, guest.image)
             family.user[key] = name, user, own
             steps += [f"{name}: {why}" for why in [step_wrong(kernel, cpu, user, own, 0)] if why]
