@@ -40,7 +40,7 @@ from grade.labs.classkey import Share, read_ticket
 from grade.labs.course import FILE as COURSE_FILE, Entry, read as read_course
 from grade.labs.cut import CutError
 from grade.labs.grading import GraderError, HostError, grade
-from grade.labs.prove import Prover, give_diagnosis, table, touched
+from grade.labs.prove import give_diagnosis, prove, table, touched
 from grade.labs.publish import grading_place, publish
 from grade.labs.sandbox import SandboxError, choose
 from grade.labs.spec import Lab, SpecError, all_labs, lab_named, load, reading_lines
@@ -78,7 +78,8 @@ def do_grade(args: argparse.Namespace) -> int:
     own_lab = lab
     place, lab = grading_place(ROOT, lab, source)
     # One's own tree is one's own work: it may be run without isolation where there is none.
-    with Workshop(place, lab, choose(args.trust or source == ROOT)) as workshop:
+    # A course's starter has no answers.
+    with Workshop(place, lab, choose(args.trust or source == ROOT), answers=place == ROOT) as workshop:
         try:
             if args.problem:
                 raise SubmissionError(args.problem_text, args.problem)
@@ -143,11 +144,11 @@ def do_check(args: argparse.Namespace) -> int:
 def _prove(labs: list[Lab], arches: list[str], args: argparse.Namespace) -> int:
     """Proves labs on architectures, as far as they are there for them, and prints the table."""
     course = read_course(ROOT) if (ROOT / COURSE_FILE).is_file() else None
-    provers = [Prover(ROOT, load(lab.folder, arch), choose(trust=True), args.seed, args.only).run(course)
-               for arch in arches for lab in labs if arch in lab.architectures]
-    if not provers:
+    wanted = [load(lab.folder, arch) for arch in arches for lab in labs if arch in lab.architectures]
+    if not wanted:
         print("no lab to prove")
         return 0
+    provers = prove(ROOT, wanted, args.seed, args.only, course)
     print("\n" + table(provers), end="")
     return 0 if all(p.holds for p in provers) else 1
 

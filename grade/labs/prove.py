@@ -8,13 +8,15 @@ solution's grading has shown, and of them what is wanted (Run.wants); each boot 
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import io
 import os
 import shutil
 import subprocess
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,12 +30,13 @@ from grade.labs.course import Course, widened
 from grade.labs.cut import HEAD, CutError, Item, by_path, cut, read_stubs, restore
 from grade.labs.grading import Grade, Only, grade
 from grade.labs.publish import additions, course_tree
-from grade.labs.sandbox import Sandbox
+from grade.labs.sandbox import choose
 from grade.labs.spec import READING_MAX, Lab, SpecError, lab_named, reading_lines
 from grade.labs.workshop import Built, SubmissionError, Workshop, WorkshopError
 from grade.qemu import ARCHES, Machine
 from grade.spaces import Kernel
 
+CPUS = max(2, os.cpu_count() or 1)
 MUTANTS_AT_LEAST = 5
 ATTACK_SECONDS = 60
 DECLARATIONS = ("struct", "union", "enum", "var")
@@ -256,10 +259,10 @@ def still(root: Path, lab: Lab, workshop: Workshop) -> list[Proof]:
 
 
 class Prover:
-    """Proves one lab on one architecture, and prints a line for each proof."""
+    """Proves one lab on one architecture, and prints a line for each proof; so many variants at once as `workers`."""
 
-    def __init__(self, root: Path, lab: Lab, sandbox: Sandbox, seed: int, only: str = "") -> None:
-        self.root, self.lab, self.sandbox, self.seed, self.only = root, lab, sandbox, seed, only
+    def __init__(self, root: Path, lab: Lab, seed: int, only: str = "", workers: int = CPUS) -> None:
+        self.root, self.lab, self.seed, self.only, self.workers = root, lab, seed, only, workers
         self.proofs: list[Proof] = []
         self.seconds = 0.0
 
@@ -268,16 +271,17 @@ class Prover:
         """Whether everything that was tried does."""
         return all(p.good for p in self.proofs)
 
-    def run(self, course: Course | None = None) -> Prover:
-        """Proves the lab on the complete tree, and in the course: on a base in which every lab is cut."""
+    def run(self, course: Course | None = None, place: Path | None = None) -> Prover:
+        """Proves the lab on the complete tree, and in the course: on a base in which every lab is cut (`place`, if it is
+        there)."""
         print(f"{self.lab.folder.name} on {self.lab.arch}: {self.lab.title}", flush=True)
-        begun = time.monotonic()
+        begun, sandbox = time.monotonic(), choose(trust=True)
         try:
-            with Workshop(self.root, self.lab, self.sandbox) as workshop:
+            with Workshop(self.root, self.lab, sandbox) as workshop:
                 self._complete(workshop)
             if course and len(course.entries) > 1 and course.entry(self.lab):
-                place = course_tree(self.root, course)
-                with Workshop(place, widened(self.lab, course), self.sandbox) as workshop:
+                place = place or course_tree(self.root, course)
+                with Workshop(place, widened(self.lab, course), sandbox, answers=False) as workshop:
                     self._alone(workshop, place)
         except (SpecError, CutError, SubmissionError, tree.TreeError, WorkshopError) as error:
             self._done(Proof("lab", "can be read and built", False, "", [str(error)]))
@@ -341,7 +345,7 @@ class Prover:
         return Proof(f"attack on {name}", "wins" if wins else "loses", won == wins, "wins" if won else "loses")
 
     def _all(self, jobs: list[Callable[[], Proof]]) -> None:
-        with ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 1)) as pool:
+        with ThreadPoolExecutor(max_workers=self.workers) as pool:
             for proof in pool.map(lambda job: job(), jobs):
                 self._done(proof)
 
@@ -350,6 +354,26 @@ class Prover:
         print(f"  {'ok  ' if proof.good else 'FAIL'} {proof.name:<42} {proof.wanted:<44} {proof.found}", flush=True)
         for line in proof.detail if not proof.good else []:
             print(f"       {line}", flush=True)
+
+
+def prove(root: Path, labs: list[Lab], seed: int, only: str, course: Course | None) -> list[Prover]:
+    """Proves labs, as many at once as there are processors, and sorts them: of each the lines come when it is done."""
+    if len(labs) == 1:
+        return [Prover(root, labs[0], seed, only).run(course)]
+    place = course_tree(root, course) if course else None
+    with ProcessPoolExecutor(max_workers=CPUS) as pool:
+        jobs = [pool.submit(_quietly, Prover(root, lab, seed, only, workers=1), course, place)
+                for lab in sorted(labs, key=lambda lab: lab.folder.name)]
+        for done in as_completed(jobs):
+            print(done.result()[1], end="", flush=True)
+    return [job.result()[0] for job in jobs]
+
+
+def _quietly(prover: Prover, course: Course | None, place: Path | None) -> tuple[Prover, str]:
+    """What a prover is in the end, and what it would have printed."""
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        prover.run(course, place)
+    return prover, said.getvalue()
 
 
 def table(provers: list[Prover]) -> str:

@@ -13,7 +13,7 @@ from grade.labs.classkey import TICKET, Share, named, read_key, share, ticket
 from grade.labs.course import FILE, Course, read
 from grade.labs.cut import cut, read_stubs
 from grade.labs.grading import grade
-from grade.labs.prove import Files, Prover, apply_patch, broken_kernels, named_checks, other_solution, table
+from grade.labs.prove import Files, apply_patch, broken_kernels, named_checks, other_solution, prove, table
 from grade.labs.publish import publish
 from grade.labs.sandbox import SandboxError, choose
 from grade.labs.spec import Lab, SpecError, lab_named, load
@@ -39,8 +39,8 @@ def course_check(args: argparse.Namespace) -> int:
         print(f"isolation: FAILS: {error}")
         isolated = False
     print(f"class key: {key_state(course)}\n", flush=True)
-    provers = [Prover(ROOT, lab, choose(trust=True), args.seed, args.only).run(course)
-               for arch in course.architectures for lab in course.labs(ROOT, arch)]
+    labs = [lab for arch in course.architectures for lab in course.labs(ROOT, arch)]
+    provers = prove(ROOT, labs, args.seed, args.only, course)
     print("\n" + table(provers), end="")
     good = isolated and all(p.holds for p in provers)
     print(f"{FILE}: the course {'can be given' if good else 'can NOT be given as it is'} with this machine grading")

@@ -58,8 +58,10 @@ class Built:
 class Workshop:
     """Builds submissions to one lab. A context manager: its scratch directories end with it."""
 
-    def __init__(self, root: Path, lab: Lab, sandbox: Sandbox) -> None:
-        self.root, self.lab, self.sandbox, self.arch = root, lab, sandbox, lab.arch
+    def __init__(self, root: Path, lab: Lab, sandbox: Sandbox, answers: bool = True) -> None:
+        """answers: whether the tree may have what a submission is graded for, so that nothing that was built of the editable
+        files may lie where the submission is built."""
+        self.root, self.lab, self.sandbox, self.arch, self._answers = root, lab, sandbox, lab.arch, answers
         cross = "" if self.arch == platform.machine() else f"{self.arch}-linux-gnu-"
         self.cc, self.strip = f"{cross}gcc", f"{cross}strip"
         self._built_on: Path | None = None
@@ -105,7 +107,8 @@ class Workshop:
                  and n not in others or n in ("Makefile", "grade/__init__.py", "grade/initrd.py", "grade/ksyms.py")]
         # The editable files do not change what the base is: each submission brings its own.
         key = tree.digest(self.root, [n for n in names if n not in self.lab.editable])
-        self.base_name = f"build/labs/base-{self.lab.name}-{self.arch}/{key[:16]}-{self.sandbox.level.split()[0]}"
+        whose = self.lab.name if self._answers else f"{self.lab.name}-open"
+        self.base_name = f"build/labs/base-{whose}-{self.arch}/{key[:16]}-{self.sandbox.level.split()[0]}"
         base = self.root / self.base_name
         cache = base.parent
         if (base / "complete").is_file():
@@ -116,12 +119,13 @@ class Workshop:
         self._make(work, ["kernel", *(f"build/{self.arch}/user/{name}" for name in ("init", *self.lab.userland))],
                    WorkshopError)
         self._programs(work)
-        self._forget(work)
         cache.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(prefix="new-", dir=cache))
+        if self._answers:
+            self._forget(work)
+            self._copy(work.parent / ANSWER, fresh / ANSWER)
+            os.chmod(fresh / ANSWER, 0o700)
         self._copy(work, fresh / "tree")
-        self._copy(work.parent / ANSWER, fresh / ANSWER)
-        os.chmod(fresh / ANSWER, 0o700)
         os.chmod(fresh, 0o755)
         (fresh / "complete").touch()
         try:
@@ -148,11 +152,14 @@ class Workshop:
             (work / name).rename(kept)
 
     def _begin(self, work: Path, names: list[str]) -> None:
-        """The tree to build, on the objects of another lab's base if there is one: most of the kernel is the same."""
-        places = {self.root, self.lab.folder.parent.parent}
-        bases = [done.parent for place in places for done in place.glob(
-            f"build/labs/base-*-{self.arch}/*-{self.sandbox.level.split()[0]}/complete")]
-        if not bases:
+        """The tree to build, on the objects of another lab's base if there is one: most of the kernel is the same. Of those
+        of this tree, or else of the one that the labs are in."""
+        for place in (self.root, self.lab.folder.parent.parent):
+            bases = [done.parent for done in place.glob(
+                f"build/labs/base-*-{self.arch}/*-{self.sandbox.level.split()[0]}/complete")]
+            if bases:
+                break
+        else:
             tree.copy(self.root, work, names)
             return
         self._copy(max(bases, key=lambda p: p.stat().st_mtime) / "tree", work)

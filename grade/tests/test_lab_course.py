@@ -352,7 +352,7 @@ def test_a_submission_has_the_files_of_all_labs_but_for_those_of_another_archite
 @pytest.mark.timeout(1800)
 def test_a_lab_holds_where_no_other_lab_of_the_course_is_done(two_labs: Path, arch: str) -> None:
     lend(two_labs, arch)
-    prover = Prover(two_labs, lab_named(two_labs, "stack-guard", arch), choose(trust=True), 1, "no other lab done")
+    prover = Prover(two_labs, lab_named(two_labs, "stack-guard", arch), 1, "no other lab done")
     prover.run(read(two_labs))
     assert [p.name for p in prover.proofs] == [
         f"{what}{variant}, no other lab done" for variant in ("starter", "solution") for what in ("", "attack on ")]
@@ -391,7 +391,7 @@ def test_a_change_touches_the_labs_that_read_edit_or_check_it_and_no_other(two_l
 
 
 def test_the_table_of_proofs_says_what_held(two_labs: Path) -> None:
-    prover = Prover(two_labs, lab_named(two_labs, "second"), choose(trust=True), 1)
+    prover = Prover(two_labs, lab_named(two_labs, "second"), 1)
     prover.proofs = [Proof("starter", "", True, ""), Proof("mutant a", "", True, ""), Proof("mutant b", "", False, "")]
     assert re.search(r"90-second +x86_64 +- +1/1 +- +1/2 .* FAILS\n", table([prover]))
     prover.proofs.pop()
