@@ -369,8 +369,8 @@ def load_checks(lab: Lab) -> ModuleType:
 
 def run_scenarios(run: Run, scenarios: list[Callable[[Run], None]],
                   tell: Callable[[str], None] = lambda text: None) -> dict[str, Any] | None:
-    """Runs a lab's boots side by side; the guest's faults become verdicts, ours are raised. What is known of the
-    first guest that was lost, if one was. `tell` hears how far it is, from any thread."""
+    """Runs a lab's boots, side by side unless the first red ends it; the guest's faults become verdicts, ours are raised.
+    What is known of the first guest that was lost, if one was. `tell` hears how far it is, from any thread."""
     errors: list[BaseException] = []
     lost: dict[str, str] = {}
     last: dict[str, _Boot] = {}
@@ -394,11 +394,16 @@ def run_scenarios(run: Run, scenarios: list[Callable[[Run], None]],
         tell(f"boot {scenario.__name__}: {lost.get(scenario.__name__, 'done')}")
 
     tell(f"boots to make: {len(scenarios)}; one that hangs takes a minute to be sure of")
-    threads = [threading.Thread(target=one, args=(s,)) for s in scenarios]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    if run.red_ends:        # one after the other: where the first hangs, the others would, too
+        for scenario in scenarios:
+            if not (lost or errors or run.enough()):
+                one(scenario)
+    else:
+        threads = [threading.Thread(target=one, args=(s,)) for s in scenarios]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
     if errors:
         raise errors[0]
     first = next((s.__name__ for s in scenarios if s.__name__ in lost), None)
