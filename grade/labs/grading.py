@@ -34,6 +34,7 @@ from grade.spaces import KernelStateError
 from grade.walk import PhysError, Space, WalkFlood
 
 PAGE = 0x1000
+NOT_REACHED = "not reached"
 OWN = 3                     # R_OWN of user/lab/program.h
 IDLE_SLICES = 20            # so many seconds in a row without any work: nothing will wake this guest
 GUEST_FAULTS = (DeadlineError, GdbClosed, GdbError, KernelStateError, ImageError, PhysError, WalkFlood, QMPClosed)
@@ -41,6 +42,10 @@ GUEST_FAULTS = (DeadlineError, GdbClosed, GdbError, KernelStateError, ImageError
 
 class Ended(RuntimeError):
     """The guest did something after which this boot shows nothing more; the text says what."""
+
+
+class Hung(Ended):
+    """It does nothing any more, for whatever reason."""
 
 
 class Enough(Exception):
@@ -63,7 +68,7 @@ class Verdict:
     title: str
     points: int
     passed: bool = False
-    seen: str = "not reached"
+    seen: str = NOT_REACHED
     expected: str = ""
     look: str = ""
     decided: bool = False
@@ -167,7 +172,7 @@ class Guest:
                         raise Ended(f"the program came to checkpoint {reached} and not to {which}")
                     return At(stop.cpu, pc=pc)
         except DeadlineError:
-            raise Ended(self._last_words("nothing happens any more: the guest hangs")) from None
+            raise Hung(self._last_words("nothing happens any more: the guest hangs")) from None
         except GdbClosed:
             raise Ended("the guest ended") from None
         finally:
@@ -317,6 +322,14 @@ class Run:
         if self.enough():
             raise Enough
 
+    def forget(self) -> None:
+        """Takes back what this scenario has decided: it is about to be run again."""
+        for table in (self.gates, self.checks):
+            for name in [n for n in table if self.deciders.get(n) == self.scenario]:
+                v = table[name]
+                v.passed, v.seen, v.expected, v.look, v.decided, v.picture = False, NOT_REACHED, "", "", False, None
+                del self.deciders[name]
+
     def enough(self) -> bool:
         """Whether nothing more is wanted."""
         decided = {n: v.passed for table in (self.gates, self.checks) for n, v in table.items() if v.decided}
@@ -382,6 +395,13 @@ def run_scenarios(run: Run, scenarios: list[Callable[[Run], None]],
                 own = replace(run, image=image, boots=[], scenario=scenario.__name__)
                 try:
                     scenario(own)
+                except Hung:
+                    # Once in some thousand boots it is QEMU that hangs: what the submission does, it does again.
+                    if run.wanted or run.red_ends:
+                        raise
+                    tell(f"boot {scenario.__name__} again: it hung")
+                    own.forget()
+                    scenario(own)
                 finally:
                     if own.boots:
                         last[scenario.__name__] = own.boots[-1]
@@ -393,7 +413,7 @@ def run_scenarios(run: Run, scenarios: list[Callable[[Run], None]],
             errors.append(error)
         tell(f"boot {scenario.__name__}: {lost.get(scenario.__name__, 'done')}")
 
-    tell(f"boots to make: {len(scenarios)}; one that hangs takes a minute to be sure of")
+    tell(f"boots to make: {len(scenarios)}; one that hangs takes two minutes to be sure of")
     if run.red_ends:        # one after the other: where the first hangs, the others would, too
         for scenario in scenarios:
             if not (lost or errors or run.enough()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import re
 import shutil
@@ -16,7 +17,8 @@ from grade.lab import main
 from grade.labs import desk, report, tree
 from grade.labs.autopsy import CONSOLE_LINES, last_lines
 from grade.labs.cut import CutError, Item, cut, find, parse_cut, read_stubs, restore, sections
-from grade.labs.grading import Only, grade, load_checks
+from grade.labs import grading
+from grade.labs.grading import Hung, Only, Run, Verdict, grade, load_checks, run_scenarios
 from grade.labs.prove import MUTANTS_AT_LEAST, apply_patch, named_checks, other_solution
 from grade.labs.sandbox import SandboxError, choose
 from grade.labs.spec import READING_MAX, Lab, SpecError, all_labs, lab_named, load, reading_lines
@@ -343,3 +345,25 @@ def test_a_report_begins_with_what_the_kernel_reported_first() -> None:
     assert last_lines(Console(*noise)) == noise[-CONSOLE_LINES:]
     assert last_lines(Console(*noise, "oops: smap: so", *noise[:20]))[:2] == ["oops: smap: so", "line 0"]
     assert last_lines(Console(*noise, "panic: so")) == [*noise[1 - CONSOLE_LINES:], "panic: so"]
+
+
+@pytest.mark.parametrize(("hangs", "passed", "seen"), [(1, True, "all is well"), (2, False, "not reached: it hung")])
+def test_a_hang_is_believed_when_it_comes_twice(monkeypatch: pytest.MonkeyPatch, hangs: int, passed: bool, seen: str) -> None:
+    monkeypatch.setattr(grading, "open_image", lambda *_: io.StringIO())
+    checks = {n: Verdict(n, "", 10) for n in ("early", "late", "elsewhere")}
+    run = Run(None, None, None, None, 1, checks=checks)       # type: ignore[arg-type]
+    boots = []
+
+    def boot(own: Run) -> None:
+        boots.append(own)
+        own.check("early", len(boots) > 1, "seen", "", "")      # what the boot that hung had decided does not stay
+        if len(boots) <= hangs:
+            raise Hung("it hung")
+        own.check("late", True, "all is well", "", "")
+
+    def other(own: Run) -> None:
+        own.check("elsewhere", True, "seen", "", "")
+
+    run_scenarios(run, [boot, other])
+    assert len(boots) == 2 and checks["early"].passed and checks["elsewhere"].passed
+    assert (checks["late"].passed, checks["late"].seen) == (passed, seen)
