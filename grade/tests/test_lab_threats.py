@@ -92,7 +92,16 @@ def test_a_kernel_that_hangs_is_told_so_and_where(workshop: Workshop, answer: di
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
 def test_a_kernel_that_floods_its_console_is_stopped(workshop: Workshop, answer: dict[str, bytes]) -> None:
-    result = grade(workshop, early(workshop, answer, 'for (;;)\n\t\tkprintf("%064d\\n", 0);'), 1, "floods")
+    # Not at once, for before there is a console nothing is printed; and not by kprintf, which the grader keeps quiet.
+    code = changed(answer, GUARD, "static int\nmap_stack(uint64_t base)\n{", '''static int
+map_stack(uint64_t base)
+{
+	static int stacks;
+
+	while (++stacks > 20)
+		arch_console_write("all that it has to say, again and again, for as long as it may.\\n", 64);
+''')
+    result = grade(workshop, code, 1, "floods")
     assert result.score == 0 and all("flood" in v.seen for v in result.gates)
     assert len(json.dumps(report.as_dict(result))) < 1 << 18
 
