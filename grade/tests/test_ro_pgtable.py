@@ -231,7 +231,7 @@ def test_no_cpu_writes_a_new_table_by_what_its_tlb_remembers(boot: Boot, image: 
 
 @pytest.mark.arch("x86_64")
 def test_an_nmi_in_a_window_goes_back_to_it(boot: Boot, image: Image, load: Image) -> None:  # noqa: F811
-    m = boot(run="/bin/test-load 3", paused=True, keep=True)
+    m = boot(run="/bin/test-load 3", smp=1, paused=True, keep=True)
     placed = image.at(m)
     m.run_until(load.sym("load_round"), timeout=60)
     m.run_until(placed.sym("table_window_close"), timeout=30)
