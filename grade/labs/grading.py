@@ -396,7 +396,7 @@ def run_scenarios(run: Run, scenarios: list[Callable[[Run], None]],
                 try:
                     scenario(own)
                 except Hung:
-                    # Once in some thousand boots it is QEMU that hangs: what the submission does, it does again.
+                    # Once in some thousand boots a guest hangs that does not hang again: what a submission does, it repeats.
                     if run.wanted or run.red_ends:
                         raise
                     tell(f"boot {scenario.__name__} again: it hung")
