@@ -510,16 +510,13 @@ a64_set_tables(paddr_t user, uint64_t asid)
 	}
 }
 
-void
-arch_pt_activate(struct arch_pt *pt)
+static void
+load_tables(struct arch_pt *pt)
 {
+	irqstate_t s = arch_irq_save();
 	struct cpu *c = this_cpu();
 	bool exempt = false;
-	irqstate_t s;
 
-	if (c->pt == pt) /* an idle CPU has kept it, and forgot what it was told to */
-		return;
-	s = arch_irq_save();
 	if (pt != &kernel_pt)
 		exempt = container_of(pt, struct vm, pt)->allow_wx;
 	if (pt == &kernel_pt)
@@ -531,6 +528,13 @@ arch_pt_activate(struct arch_pt *pt)
 	if (unlikely(exempt != c->wxn_off))
 		set_wxn(c, exempt);
 	arch_irq_restore(s);
+}
+
+void
+arch_pt_activate(struct arch_pt *pt)
+{
+	if (this_cpu()->pt != pt) /* an idle CPU has kept it, and forgot what it was told to */
+		load_tables(pt);
 }
 
 bool

@@ -454,17 +454,13 @@ arch_pt_map(struct arch_pt *pt, uint64_t va, pte_t pte)
 	return err;
 }
 
-void
-arch_pt_activate(struct arch_pt *pt)
+static void
+load_tables(struct arch_pt *pt)
 {
+	irqstate_t s = arch_irq_save();
 	struct cpu *c = this_cpu();
-	struct arch_pt *old;
-	irqstate_t s;
+	struct arch_pt *old = c->pt; /* read here: a flush may make the CPU leave it until then */
 
-	if (c->pt == pt) /* an idle CPU has kept it, and forgot what it was told to */
-		return;
-	s = arch_irq_save();
-	old = c->pt; /* read here: a flush may make the CPU leave it until then */
 	/* The bit first: a flush that does not see it is one that this load makes needless. */
 	__atomic_fetch_or(&pt->cpus, BIT(c->number), __ATOMIC_SEQ_CST);
 	c->pt = pt;
@@ -472,6 +468,13 @@ arch_pt_activate(struct arch_pt *pt)
 	if (old && old != pt)
 		__atomic_fetch_and(&old->cpus, ~BIT(c->number), __ATOMIC_SEQ_CST);
 	arch_irq_restore(s);
+}
+
+void
+arch_pt_activate(struct arch_pt *pt)
+{
+	if (this_cpu()->pt != pt) /* an idle CPU has kept it, and forgot what it was told to */
+		load_tables(pt);
 }
 
 /* ---- TLB ---- */

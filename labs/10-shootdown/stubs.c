@@ -72,22 +72,12 @@ move_area(struct vm *vm, uint64_t addr, uint64_t old_length, uint64_t new_addr, 
 void
 arch_pt_activate(struct arch_pt *pt)
 {
-	irqstate_t s = arch_irq_save();
-	struct cpu *c = this_cpu();
-	struct arch_pt *old = c->pt; /* read here: a flush may make the CPU leave it until then */
-
-	/* The bit first: a flush that does not see it is one that this load makes needless. */
-	__atomic_fetch_or(&pt->cpus, BIT(c->number), __ATOMIC_SEQ_CST);
-	c->pt = pt;
-	x86_pcid_activate(pt->root.v, user_root(pt));
-	if (old && old != pt)
-		__atomic_fetch_and(&old->cpus, ~BIT(c->number), __ATOMIC_SEQ_CST);
-	arch_irq_restore(s);
+	load_tables(pt);
 }
 
 /*
  * To do: the kernel's own pages are forgotten by every CPU, a user's by this one.  Which others may know them?  You
- * may ask all, or keep a list; pt->cpus is one, and arch_pt_activate writes it.
+ * may ask all, or keep a list; pt->cpus is one, and load_tables writes it.
  */
 void
 arch_tlb_flush(struct arch_pt *pt, uint64_t start, uint64_t end)
@@ -108,24 +98,10 @@ arch_tlb_flush(struct arch_pt *pt, uint64_t start, uint64_t end)
 void
 arch_pt_activate(struct arch_pt *pt)
 {
-	struct cpu *c = this_cpu();
-	irqstate_t s = arch_irq_save();
-	bool exempt = false;
-
-	if (pt != &kernel_pt)
-		exempt = container_of(pt, struct vm, pt)->allow_wx;
-	if (pt == &kernel_pt)
-		a64_set_tables(PADDR(0), 0);
-	else
-		a64_set_tables(pt->root, asid_activate(pt));
+	load_tables(pt);
 	__asm__ volatile("tlbi vmalle1" : : : "memory");
 	a64_dsb(nsh);
 	a64_isb();
-	/* Only now: whoever destroys the old ones may have waited for it. */
-	__atomic_store_n(&c->pt, pt, __ATOMIC_RELEASE);
-	if (unlikely(exempt != c->wxn_off))
-		set_wxn(c, exempt);
-	arch_irq_restore(s);
 }
 
 /*
