@@ -5,6 +5,7 @@ The tree has as many labs as it has; a second one, which is small, comes from se
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -16,8 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from grade import lab as command
 from grade.labs import staff, tree
-from grade.labs.course import Course, mark, published, read, widened
+from grade.labs.course import MARK, Course, mark, published, read, widened
 from grade.labs.cut import CutError, by_path, find, swap
 from grade.labs.grading import grade
 from grade.labs.prove import Proof, Prover, other_solution, table, touched
@@ -293,6 +295,28 @@ def test_a_catch_up_branch_holds_the_reference_up_to_its_lab_and_merges_with_the
     git(student, "merge", "-q", "--no-edit", "origin/lab/90-second")
     assert (student / "user/attack/stack_guard.c").is_file() and (student / "user/attack/usercopy.c").is_file()
     assert copy.read_bytes() == stub
+
+
+class Asked(Exception):
+    """Stands for a workshop, and carries what it was asked for."""
+
+
+@pytest.mark.parametrize("from_course", [False, True])
+def test_objects_of_the_editable_files_stay_only_where_they_are_no_answer(
+        two_labs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, from_course: bool) -> None:
+    """A submission could link them in."""
+    def workshop(root: Path, lab: Lab, sandbox: object, answers: bool = True) -> Workshop:
+        raise Asked(root, answers)
+
+    monkeypatch.setattr(command, "ROOT", two_labs)
+    monkeypatch.setattr(command, "Workshop", workshop)
+    if from_course:
+        (tmp_path / MARK).touch()
+    with pytest.raises(Asked) as asked:
+        command.do_grade(argparse.Namespace(lab="second", arch="x86_64", source=str(tmp_path), student=None, trust=True))
+    root, answers = asked.value.args
+    answer = "kernel/harden/usercopy.c"
+    assert answers == ((root / answer).read_bytes() == (two_labs / answer).read_bytes()) == (not from_course)
 
 
 @pytest.mark.soak
