@@ -10,7 +10,9 @@ import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
+from grade.image import Image
 from grade.spaces import Kernel, KernelStateError
 from grade.walk import Space
 
@@ -48,28 +50,42 @@ def type_at(kernel: Kernel, va: int) -> str:
     return TYPES[kernel.member(page, "struct page", "type")]
 
 
-def frames(kernel: Kernel) -> Iterator[Frame]:
-    """Every block of frames, free ones too; for an honest picture no CPU may be in the allocator."""
+_seen: WeakKeyDictionary[Kernel, list[Frame]] = WeakKeyDictionary()     # what frames() has read
+
+
+def frames(kernel: Kernel) -> list[Frame]:
+    """Every block of frames, free ones too; for an honest picture no CPU may be in the allocator. Read once a Kernel, which
+    stands for one moment."""
+    if kernel not in _seen:
+        _seen[kernel] = list(_read_frames(kernel))
+    return _seen[kernel]
+
+
+def _page_struct(image: Image) -> struct.Struct:
+    """struct page, of which the first members are unpacked: refs, type, order, flags."""
+    lie = [image.offsetof("struct page", member) for member in ("refs", "type", "order", "flags")]
+    if lie != [0, 4, 5, 6]:
+        raise KernelStateError(f"struct page begins otherwise: {lie}")
+    return struct.Struct(f"<IBBH{image.sizeof('struct page') - 8}x")
+
+
+def _read_frames(kernel: Kernel) -> Iterator[Frame]:
     image = kernel.image
     base, count = kernel.u64(image.sym("pages")), kernel.u64(image.sym("page_count"))
-    size = image.sizeof("struct page")
-    at_refs, at_type, at_order, at_flags = (image.offsetof("struct page", m)
-                                            for m in ("refs", "type", "order", "flags"))
+    page = _page_struct(image)
     first = kernel.machine.arch.ram_base >> 12      # nothing describes what lies below RAM
-    table = bytes(first * size) + kernel.read(base + first * size, (count - first) * size)
-    number = first
-    while number < count:
-        at = number * size
-        (refs,) = struct.unpack_from("<I", table, at + at_refs)
-        kind, order = table[at + at_type], table[at + at_order]
-        (flags,) = struct.unpack_from("<H", table, at + at_flags)
+    table = kernel.read(base + first * page.size, (count - first) * page.size)
+    head = first
+    for number, (refs, kind, order, flags) in enumerate(page.iter_unpack(table), first):
+        if number < head:
+            continue        # of the block before
         if kind >= len(TYPES):
             raise KernelStateError(f"frame {number:#x} has type {kind}")
         # Of the free ones only a block on the allocator's lists is more than one frame.
         if kind == 0 or (kind == 1 and not flags):
             order = 0
         yield Frame(number, refs, TYPES[kind], order)
-        number += 1 << order
+        head = number + (1 << order)
 
 
 def in_use(kernel: Kernel) -> Counter[str]:
