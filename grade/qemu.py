@@ -103,11 +103,12 @@ class Machine:
                  extra: Sequence[str] = (), wrapper: Sequence[str] = (), owner: int | None = None) -> None:
         """Describes a guest; `with` starts it.
 
-        mem: MiB. cpu, machine: QEMU's names, if others than the architecture's. paused: stand before the first instruction. icount: one nanosecond of guest time is one
-        instruction, so that runs repeat (given `seed`, and no serial input). exclog: log exceptions from the
-        start. keep: a guest that powers off or triple-faults stays for inspection, stopped. extra: further
-        QEMU arguments. wrapper: a command that starts QEMU inside a container; it gets no environment of ours.
-        owner: the uid as which the wrapper runs QEMU, where that is not ours.
+        mem: MiB. cpu, machine: QEMU's names, if others than the architecture's. paused: stand before the first
+        instruction. icount: one nanosecond of guest time is one instruction, so that runs repeat (given `seed`, and
+        no serial input). exclog: log exceptions from the start. keep: a guest that powers off or triple-faults stays
+        for inspection, stopped. extra: further QEMU arguments. wrapper: a command that starts QEMU inside a
+        container; it gets no environment of ours. owner: the uid as which the wrapper runs QEMU, where that is not
+        ours.
         """
         self.arch = ARCHES[arch]
         self.kernel, self.initrd, self.append = Path(kernel), Path(initrd) if initrd else None, append

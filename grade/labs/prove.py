@@ -387,7 +387,8 @@ def table(provers: list[Prover]) -> str:
                "twists": ("twist",), "attack": ("attack",)}
     rows = [["lab", "on", *columns, "min", ""]]
     for p in provers:
-        rows.append([p.lab.folder.name, p.lab.arch, *(share(p, *begins) for begins in columns.values()), f"{p.seconds / 60:.1f}", "holds" if p.holds else "FAILS"])
+        rows.append([p.lab.folder.name, p.lab.arch, *(share(p, *begins) for begins in columns.values()),
+                     f"{p.seconds / 60:.1f}", "holds" if p.holds else "FAILS"])
     widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
     return "\n".join("  ".join(c.ljust(w) for c, w in zip(r, widths)).rstrip() for r in rows) + "\n"
 
