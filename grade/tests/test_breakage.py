@@ -25,6 +25,11 @@ pytestmark = [pytest.mark.guest, pytest.mark.soak, pytest.mark.timeout(900)]
 MUTANTS = [m for row in rows() for m in row.mutants]
 
 
+def testable(mutant: Mutant) -> bool:
+    """Whether what catches it runs here: without Bochs its tests are red whatever the kernel does."""
+    return shutil.which("bochs") is not None or not any(t.startswith("test_bochs.py") for t in mutant.caught)
+
+
 def make_kernel(tree: Path, arch: str) -> None:
     """Builds the kernel of a copied tree."""
     done = make("-C", str(tree), f"ARCH={arch}", "kernel", capture_output=True, text=True, timeout=600, check=False)
@@ -62,13 +67,15 @@ def failed_tests(kernel: Path, build: Build, arch: str, seed: int, tests: list[s
 
 def test_the_unbroken_copy_passes(tree: Path, build: Build, arch: str, seed: int) -> None:
     """Else a red test would prove nothing."""
-    tests = sorted({t for m in MUTANTS if m.breaks(arch) for t in m.caught})
+    tests = sorted({t for m in MUTANTS if m.breaks(arch) and testable(m) for t in m.caught})
     red, said = failed_tests(tree / "build" / arch / "rampart", build, arch, seed, tests)
     assert not red and " passed" in said, said
 
 
 @pytest.mark.parametrize("mutant", [
-    pytest.param(m, id=f"{m.row}: {m.name}", marks=pytest.mark.arch(*filter(m.breaks, ARCHES))) for m in MUTANTS])
+    pytest.param(m, id=f"{m.row}: {m.name}", marks=[
+        pytest.mark.arch(*filter(m.breaks, ARCHES)),
+        pytest.mark.skipif(not testable(m), reason="no Bochs here: BOCHS=1 ./setup")]) for m in MUTANTS])
 def test_breaking_a_defence_turns_a_named_test_red(tree: Path, build: Build, arch: str, seed: int,
                                                    mutant: Mutant) -> None:
     source = tree / mutant.file
