@@ -73,7 +73,7 @@ def cases(gate: Gate) -> Iterator[Case]:
     yield from stack_cases(gate)
     yield from image_cases(gate)
     yield "a user address", 0x400000, 8, False, False
-    known = list(frames(kernel))
+    known = frames(kernel)
     for kind, allowed in (("file", True), ("anon", True), ("table", False), ("free", False)):
         base = direct + next(f.number for f in known if f.type == kind) * 4096
         yield f"a frame ({kind})", base, 4096, allowed, allowed

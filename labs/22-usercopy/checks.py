@@ -182,7 +182,7 @@ def page_cases(gate: Gate) -> Iterator[Case]:
 def nothing_cases(gate: Gate, run: Run) -> Iterator[Case]:
     """Of what is nobody's to copy, and of sizes that wrap."""
     kernel, image, r = gate.kernel, gate.kernel.image, run.rng("nothing")
-    direct, known = direct_map(kernel), list(frames(kernel))
+    direct, known = direct_map(kernel), frames(kernel)
     for kind in ("table", "free"):
         base = direct + r.choice([f.number for f in known if f.type == kind]) * PAGE
         yield f"a frame ({kind})", base, 8, False, False
