@@ -43,9 +43,11 @@ class Row:
     off: str = ""
     model: str = ""
     not_emulated: str = ""
+    related: tuple[str, ...] = ()
+    by_processor: tuple[str, ...] = ()
 
 
-_KEYS = {"row", "attacks", "checks", "architectures", "off", "model", "not_emulated", "mutant"}
+_KEYS = {"row", "attacks", "checks", "architectures", "off", "model", "not_emulated", "related", "by_processor", "mutant"}
 
 
 def _mutant(path: Path, row: str, said: dict[str, object]) -> Mutant:

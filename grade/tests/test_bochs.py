@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from grade.bochs import Bochs
+from grade.disasm import functions
 from grade.image import Image
 from grade.iso import make
 from grade.plugin import Build
@@ -96,18 +97,35 @@ def test_an_old_translation_is_never_used_under_a_number_that_comes_again(start:
 TURNS = 20
 
 
-def barriers(b: Bochs, image: Image, program: Image) -> int:
-    """How often the barrier was made in TURNS turns of two programs that have both begun."""
-    turn, barrier = program.sym("turns_turn"), image.linked().sym("arch_predictor_barrier")
+def passes(b: Bochs, place: int, program: Image) -> int:
+    """How often a CPU came to a place of the kernel in TURNS turns of two programs that have both begun."""
+    turn = program.sym("turns_turn")
     b.break_at(turn)
     for _ in range(4):
         b.cont()
-    b.break_at(barrier)
+    b.break_at(place)
     seen = [0, 0]
     while seen[0] < TURNS:
         b.cont()
-        seen[b.param(0, "RIP") == barrier] += 1
+        seen[b.param(0, "RIP") == place] += 1
     return seen[1]
+
+
+def barriers(b: Bochs, image: Image, program: Image) -> int:
+    """How often the barrier was made."""
+    return passes(b, image.linked().sym("arch_predictor_barrier"), program)
+
+
+def test_what_the_program_before_left_under_the_one_number_is_forgotten_at_each_turn(start: Start, build: Build) -> None:
+    """Bochs would forget it in any case: so it is looked whether the instruction runs."""
+    b = start("/bin/test-turns 0 0 40", smp=1)
+    switch = next(f for f in functions(build.symbols) if f.name == "x86_pcid_activate")
+    forget = next(i for i in switch.code if i.name == "invpcid")
+    program = Image(build.initrd.parent / "user" / "test-turns")
+    try:
+        assert passes(b, forget.address, program) >= TURNS
+    finally:
+        program.close()
 
 
 @pytest.mark.parametrize(("users", "expected"), [("1000 1000", 0), ("1000 1001", TURNS), ("0 1000", TURNS)])

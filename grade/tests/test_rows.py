@@ -59,6 +59,12 @@ def test_every_mutant_has_one_place_in_the_sources() -> None:
     assert not strays, "\n".join(strays)
 
 
+def test_related_rows_are_other_rows() -> None:
+    names = {row.name for row in rows()}
+    strays = [f"{row.name}: {other}" for row in rows() for other in row.related if other not in names - {row.name}]
+    assert not strays
+
+
 def test_the_threat_model_says_of_each_row_what_an_attack_is_still_worth() -> None:
     said = re.findall(r"^\| ([a-z][a-z-]*) \| .+ \| .+ \| .+ \|$", (ROOT / "THREAT-MODEL.md").read_text(), re.MULTILINE)
     assert sorted(said) == sorted({*(row.name for row in rows()), "row"})

@@ -1,6 +1,6 @@
 /*
- * A workload to look at: forks, programs, threads, signals, mappings, and user mode with the
- * alignment-check flag set. It goes on until it is killed, or for as many rounds as its argument
+ * A workload to look at: forks, programs, threads, signals, mappings (among them of pages that nobody
+ * may have), and user mode with the alignment-check flag set. It goes on until it is killed, or for as many rounds as its argument
  * says.
  */
 #define _GNU_SOURCE
@@ -67,6 +67,19 @@ memory(void)
 	must(munmap(m, size) == 0);
 }
 
+/* Asks for pages where null pointers lead, and would keep them. */
+static void
+low_pages(void)
+{
+	for (uintptr_t at = 0; at < 0x10000; at += 0xf000) {
+		volatile char *m = mmap((void *)at, 4096, PROT_READ | PROT_WRITE,
+					MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+
+		if (m != MAP_FAILED)
+			*m = 1;
+	}
+}
+
 /* One piece of work a round: threads that never slept would keep the CPUs from one another. */
 static void *
 thread(void *arg)
@@ -128,6 +141,7 @@ main(int argc, char **argv)
 
 	if (argc > 1 && strcmp(argv[1], "exit") == 0)
 		return 0;
+	low_pages();
 	must(signal(SIGUSR1, on_signal) != SIG_ERR);
 	must(pthread_barrier_init(&next_round, NULL, THREADS + 1) == 0);
 	for (int i = 0; i < THREADS; i++)
