@@ -67,9 +67,8 @@ def stack_cases(gate: Gate) -> Iterator[Case]:
     yield "a frame's variables, and a byte of the record above", frame + 16, above - frame - 15, False, False
     yield "a return address", frame + 8, 8, False, False
     yield "the stack below what is in use", stack - 2048, 8, False, False
-    further = gate.kernel.u64(above)
-    if further > above:         # else that is the stack's last record
-        yield "two frames", frame + 16, further - frame - 16, False, False
+    end = max(gate.kernel.u64(above), above + 24)      # none is above the stack's last record
+    yield "two frames", frame + 16, end - frame - 16, False, False
 
 
 def image_cases(gate: Gate) -> Iterator[Case]:

@@ -1,7 +1,7 @@
 /*
  * A workload to look at: forks, programs, threads, signals, mappings (among them of pages that nobody
- * may have), and user mode with the alignment-check flag set. It goes on until it is killed, or for as many rounds as its argument
- * says.
+ * may have), and user mode with the alignment-check flag set. It goes on until it is killed, or for as
+ * many rounds as its argument says.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
