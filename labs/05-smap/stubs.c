@@ -99,7 +99,7 @@ frame_to_user(uaddr_t at, const struct sigframe *frame)
 
 /*
  * To do: on the CPU that runs this.  PSTATE is a CPU's present state, and an exception saves and replaces it:
- * what is PAN in the handler (ARM D1.10.5)?
+ * what is PAN in the handler (ARM D1.3)?
  */
 void
 arch_user_access_guard_enable(void)

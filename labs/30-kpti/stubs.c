@@ -55,7 +55,7 @@ arch_kernel_hidden_enable(void)
 
 /* ==== arch/aarch64/mmu.c ==== */
 
-/* To do: a global entry is of every ASID (ARM D8.13).  harden=-kpti (harden_wanted) leaves them global. */
+/* To do: a global entry is of every ASID (ARM D8.12).  harden=-kpti (harden_wanted) leaves them global. */
 static uint64_t
 kernel_ng(void)
 {
