@@ -31,6 +31,8 @@ struct epoll {
 	unsigned nready;	    /* [lock] */
 	struct wait_queue wait;	    /* epoll_wait */
 	struct wait_queue poll;	    /* who watches this set */
+	uint64_t walk;		    /* [epoll_mutex] the last walk that came here, */
+	int depth;		    /* [epoll_mutex] and what it found */
 };
 
 struct epoll_item {
@@ -56,6 +58,7 @@ struct item_table {
 };
 
 static struct mutex epoll_mutex = MUTEX_INIT(epoll_mutex);
+static uint64_t walks; /* [epoll_mutex] */
 static const struct file_ops epoll_ops;
 
 static struct list *
@@ -242,44 +245,67 @@ epoll_create_file(struct file **out)
 
 /*
  * How deep sets nest below f (0: f is no set); more than NESTING_MAX also if `target` is among them.
- * Caller holds epoll_mutex, which keeps all watches.
+ * Caller holds epoll_mutex, which keeps all watches, and has begun a walk: each set is asked once,
+ * however many ways lead to it.
  */
 static int
-nesting_below(const struct file *f, const struct file *target, int depth)
+nesting_below(const struct file *f, const struct file *target)
 {
-	const struct epoll *ep = f->data;
+	struct epoll *ep = f->data;
 	struct epoll_item *it;
 	int deepest = 0;
 
 	if (f->ops != &epoll_ops)
 		return 0;
-	if (f == target || depth > NESTING_MAX)
+	if (f == target)
 		return NESTING_MAX + 1;
+	if (ep->walk == walks)
+		return ep->depth;
 	for (unsigned i = 0; i < BUCKETS; i++) {
 		list_for_each(it, &ep->items[i], hash) {
-			int d = nesting_below(it->file, target, depth + 1);
+			int d = nesting_below(it->file, target);
 
 			deepest = MAX(deepest, d);
 		}
 	}
-	return deepest + 1;
+	ep->walk = walks;
+	ep->depth = deepest + 1;
+	return ep->depth;
 }
 
-/* How deep sets nest above f, which watch it directly or through others. */
+/* How deep sets nest above the set of f, which watch it directly or through others.  As above. */
 static int
-nesting_above(const struct file *f, int depth)
+nesting_above(const struct file *f)
 {
+	struct epoll *ep = f->data;
 	struct epoll_item *it;
 	int deepest = 0;
 
-	if (depth > NESTING_MAX)
-		return 0;
+	if (ep->walk == walks)
+		return ep->depth;
 	list_for_each(it, &f->epoll_items, file_link) {
-		int d = nesting_above(it->set->file, depth + 1) + 1;
+		int d = nesting_above(it->set->file) + 1;
 
 		deepest = MAX(deepest, d);
 	}
+	ep->walk = walks;
+	ep->depth = deepest;
 	return deepest;
+}
+
+/* Would a watch of the set f by the set epf close a circle, or nest too deep? */
+static bool
+nests_too_deep(const struct file *f, const struct file *epf)
+{
+	int below, above;
+
+	walks++;
+	below = nesting_below(f, epf);
+	if (below > NESTING_MAX)
+		return true;
+	walks++;
+	above = nesting_above(epf);
+	return below + above > NESTING_MAX;
 }
 
 static int
@@ -289,8 +315,7 @@ item_add(struct file *epf, struct file *f, int fd, uint32_t events, uint64_t dat
 	struct epoll_item *it;
 	struct item_table table = {.pt.queue = item_queue};
 
-	if (f->ops == &epoll_ops &&
-	    nesting_below(f, epf, 0) + nesting_above(epf, 0) > NESTING_MAX)
+	if (f->ops == &epoll_ops && nests_too_deep(f, epf))
 		return -ELOOP;
 	it = kzalloc(sizeof(*it));
 	if (!it)

@@ -125,7 +125,12 @@ file_open_checked(struct path *path, unsigned flags, struct file **out)
 	if (err)
 		goto fail;
 	if ((flags & O_TRUNC) && type == S_IFREG) {
-		err = inode->ops->truncate ? inode_truncate(inode, 0) : 0;
+		/* As a writer, which a file open for reading is not: running programs keep their pages. */
+		err = inode_get_write(inode);
+		if (!err) {
+			err = inode->ops->truncate ? inode_truncate(inode, 0) : 0;
+			inode_put_write(inode);
+		}
 		if (err) {
 			file_put(f);
 			return err;

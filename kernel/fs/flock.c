@@ -397,8 +397,24 @@ out:
 	return err;
 }
 
+/* Another thread closed fd, perhaps before it could see the new lock: then nobody else would drop it. */
+static long
+record_check(struct file *f, int fd)
+{
+	struct file *now = fd_get(fd);
+	long err = 0;
+
+	if (now != f) {
+		flock_release(f, current->process->files);
+		err = -EBADF;
+	}
+	if (now)
+		file_put(now);
+	return err;
+}
+
 long
-flock_fcntl(struct file *f, unsigned cmd, uaddr_t arg)
+flock_fcntl(struct file *f, int fd, unsigned cmd, uaddr_t arg)
 {
 	bool ofd = cmd == F_OFD_GETLK || cmd == F_OFD_SETLK || cmd == F_OFD_SETLKW;
 	struct lock want = {0};
@@ -426,7 +442,8 @@ flock_fcntl(struct file *f, unsigned cmd, uaddr_t arg)
 		if ((want.type == F_RDLCK && !(f->mode & FILE_READ)) ||
 		    (want.type == F_WRLCK && !(f->mode & FILE_WRITE)))
 			return -EBADF;
-		return record_apply(f, &want, cmd == F_SETLKW || cmd == F_OFD_SETLKW);
+		err = record_apply(f, &want, cmd == F_SETLKW || cmd == F_OFD_SETLKW);
+		return err || ofd || want.type == F_UNLCK ? err : record_check(f, fd);
 	default:
 		return -EINVAL;
 	}

@@ -22,7 +22,7 @@ subject_current(bool real)
 	return (struct subject){real ? c->uid : c->fsuid, real ? c->gid : c->fsgid, c};
 }
 
-static bool
+bool
 in_group(const struct subject *who, uint32_t gid)
 {
 	if (who->gid == gid)

@@ -452,8 +452,8 @@ mount_pivot(const struct path *new_root, const struct path *put_old)
 	else if (root.dentry != root.mount->root || new_root->dentry != m->root || !m->parent ||
 		 !root.mount->parent)
 		err = -EINVAL; /* the initial root cannot be moved, as in Linux */
-	else if (!mount_is_below(put_old->mount, m))
-		err = -EINVAL;
+	else if (!mount_is_below(put_old->mount, m) || !mount_is_below(m, root.mount))
+		err = -EINVAL; /* above the root, it would come to lie below itself */
 	if (!err) {
 		struct path place;
 

@@ -73,6 +73,7 @@ must_use int user_stat_at(int dfd, uaddr_t name, unsigned flags, struct stat_inf
 
 /* kernel/fs/inode.c */
 struct subject subject_current(bool real);
+bool in_group(const struct subject *who, uint32_t gid);
 must_use int permission_of(const struct subject *who, const struct inode *inode, unsigned may);
 void inode_stat(struct inode *inode, struct stat_info *st);
 /* May the current process change modes and times: it owns the inode, or is capable. */

@@ -162,6 +162,16 @@ proc_lookup(struct inode *dir, const char *name, size_t len, struct inode **out)
 
 /* ---- Directories ---- */
 
+/* The name at a position, which lseek lets the user choose; NULL: beyond the last one. */
+static const struct proc_entry *
+name_at(const struct proc_entry *names, uint64_t position)
+{
+	for (; names && names->name; names++)
+		if (position-- == FIRST_NAME)
+			return names;
+	return NULL;
+}
+
 static int
 proc_readdir(struct file *f, struct dir_context *d)
 {
@@ -182,9 +192,9 @@ proc_readdir(struct file *f, struct dir_context *d)
 		d->pos = FIRST_NAME;
 	}
 	while (d->pos < FIRST_NUMBER) {
-		const struct proc_entry *i = e->names ? &e->names[d->pos - FIRST_NAME] : NULL;
+		const struct proc_entry *i = name_at(e->names, d->pos);
 
-		if (!i || !i->name) {
+		if (!i) {
 			d->pos = FIRST_NUMBER;
 			break;
 		}

@@ -181,6 +181,8 @@ number_name(unsigned n, char name[4])
 }
 
 static const struct file_ops master_ops;
+/* As Linux's devpts: only masters make and remove names, and a node stays where its master looks. */
+static const struct inode_ops pts_dir_ops;
 
 static int
 ptmx_open(struct inode *inode unused, struct file *f)
@@ -201,7 +203,7 @@ ptmx_open(struct inode *inode unused, struct file *f)
 		spin_unlock(&ptys_lock);
 		return err;
 	}
-	dentry_get(p->node);
+	dentry_get(p->node); /* nobody else can have removed it: see pts_dir_ops */
 	p->node->inode->uid = cred()->fsuid;
 	p->node->inode->gid = 5; /* group tty, as the usual options of devpts have it */
 	f->ops = &master_ops;
@@ -217,16 +219,17 @@ master_release(struct file *f)
 	struct dentry *node = p->node;
 
 	mutex_lock(&dir->lock);
-	if (node->flags & DENTRY_HASHED) {
-		if (!dir->ops->unlink(dir, node))
-			dentry_delete(node);
-	}
+	if (!tmpfs_dir_ops.unlink(dir, node))
+		dentry_delete(node);
 	mutex_unlock(&dir->lock);
 	dentry_put(node);
+	/* No opens from here on; the node keeps the pair from being taken until the hang-up is over. */
+	spin_lock(&ptys_lock);
+	p->master = false;
+	spin_unlock(&ptys_lock);
 	tty_hangup(&p->tty);
 	spin_lock(&ptys_lock);
 	p->node = NULL;
-	p->master = false;
 	spin_unlock(&ptys_lock);
 }
 
@@ -418,6 +421,7 @@ pty_init(void)
 	if (err)
 		panic("devpts: error %d", err);
 	pts_super->mounts = 1; /* for good */
+	pts_super->root->inode->ops = &pts_dir_ops;
 	fs_register(&devpts_type);
 	chrdev_register(5, 2, "ptmx", 0666, &ptmx_ops, NULL);
 	chrdev_register_range(SLAVE_MAJOR, 0, PTYS_MAX, &slave_ops, NULL);

@@ -188,7 +188,7 @@ shmem_truncate(struct inode *inode, uint64_t size)
 		WRITE_ONCE(inode->size, size);
 		__atomic_thread_fence(__ATOMIC_SEQ_CST);
 		drop_pages(inode, (size + PAGE_MASK) >> PAGE_SHIFT, UINT64_MAX);
-		vm_unmap_file_range(inode, ALIGN_UP(size, PAGE_SIZE));
+		vm_unmap_file_range(inode, ALIGN_UP(size, PAGE_SIZE), UINT64_MAX, true);
 		if (size & PAGE_MASK)
 			zero_part(inode, size, MIN(old, ALIGN_UP(size, PAGE_SIZE)));
 		return 0;
@@ -211,8 +211,10 @@ shmem_fallocate(struct inode *inode, unsigned mode, uint64_t from, uint64_t leng
 		zero_part(inode, from, MIN(first, end));
 		if (last >= first)
 			zero_part(inode, last, end);
-		if (last > first)
+		if (last > first) {
 			drop_pages(inode, first >> PAGE_SHIFT, (last >> PAGE_SHIFT) - 1);
+			vm_unmap_file_range(inode, first, last, false);
+		}
 		return 0;
 	}
 	if (!(mode & FALLOC_KEEP_SIZE) && end > inode->size && (c->seals & F_SEAL_GROW))

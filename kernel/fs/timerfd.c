@@ -20,7 +20,8 @@ struct itimerspec {
 
 struct timerfd {
 	struct timer timer;
-	struct mutex mutex;	/* one settime at a time */
+	struct mutex mutex;	/* one at a time arms the timer, without wait.lock: timer_start waits for
+				 * a timerfd_fire under way, which takes it */
 	struct wait_queue wait; /* its lock, interrupts off, guards what follows */
 	bool realtime;		/* fixed */
 	uint64_t next;		/* monotonic ns of the next expiration; 0: disarmed */
@@ -60,6 +61,18 @@ timerfd_fire(struct timer *timer)
 	wake_all(&t->wait);
 }
 
+/* Arms the timer for what is now the next expiration.  Caller holds mutex. */
+static void
+timerfd_arm(struct timerfd *t)
+{
+	irqstate_t s = spin_lock_irq(&t->wait.lock);
+	uint64_t next = t->next;
+
+	spin_unlock_irq(&t->wait.lock, s);
+	if (next)
+		timer_start(&t->timer, next);
+}
+
 static ssize_t
 timerfd_read(struct file *f, struct uio *u, uint64_t *pos unused)
 {
@@ -80,9 +93,6 @@ timerfd_read(struct file *f, struct uio *u, uint64_t *pos unused)
 		count = t->expired;
 		t->expired = 0;
 		next = t->next;
-		/* Under the lock, so that a settime at the same moment wins. */
-		if (count && next)
-			timer_start(&t->timer, next);
 		spin_unlock_irq(&t->wait.lock, s);
 		if (count)
 			break;
@@ -91,6 +101,11 @@ timerfd_read(struct file *f, struct uio *u, uint64_t *pos unused)
 		err = wait_event_interruptible(&t->wait, READ_ONCE(t->expired));
 		if (err)
 			return err;
+	}
+	if (next) {
+		mutex_lock(&t->mutex);
+		timerfd_arm(t); /* looks again: a settime at the same moment wins */
+		mutex_unlock(&t->mutex);
 	}
 	n = uio_write_to(u, &count, sizeof(count));
 	return n == (ssize_t)sizeof(count) ? n : -EFAULT;
@@ -222,9 +237,8 @@ sys_timerfd_settime(struct trapframe *tf)
 	t->next = next;
 	t->interval = timespec_to_ns(&new.interval);
 	t->expired = 0;
-	if (next)
-		timer_start(&t->timer, next);
 	spin_unlock_irq(&t->wait.lock, s);
+	timerfd_arm(t);
 	mutex_unlock(&t->mutex);
 	file_put(f);
 	if (arg_u64(tf, 3) && put_user(arg_user(tf, 3), &old))

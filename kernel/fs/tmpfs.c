@@ -27,9 +27,14 @@ tmpfs_inode(struct super *s, struct inode *dir, uint32_t mode, uint32_t rdev, st
 	inode->rdev = rdev;
 	inode->ops = &special_iops;
 	if (dir && (dir->mode & S_ISGID)) {
+		struct subject who = subject_current(false);
+
 		inode->gid = dir->gid;
 		if (type == S_IFDIR)
 			inode->mode |= S_ISGID;
+		else if ((mode & (S_ISGID | 010)) == (S_ISGID | 010) && !capable() &&
+			 !in_group(&who, dir->gid))
+			inode->mode &= ~S_ISGID; /* who is not of the group makes no program that is */
 	}
 	if (type == S_IFREG) {
 		err = shmem_init_inode(inode);

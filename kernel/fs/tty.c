@@ -184,9 +184,11 @@ tty_set_controlling(struct tty *t, struct file *f, uint64_t steal)
 	irqstate_t s = spin_lock_irq(&process_lock);
 	long err = 0;
 
-	if (p->pid == p->sid && t->session == p->sid)
+	if (is_hung_up(f->data)) /* since tty_ioctl looked: nobody would end the session again */
+		err = -EIO;
+	else if (p->pid == p->sid && t->session == p->sid)
 		goto out;
-	if (p->pid != p->sid || p->tty)
+	else if (p->pid != p->sid || p->tty)
 		err = -EPERM;
 	else if (t->session && (steal != 1 || !capable()))
 		err = -EPERM;
@@ -270,7 +272,8 @@ tty_open_file(struct tty *t, struct file *f, bool may_control)
 	f->ops = &tty_ops;
 	if (may_control && !(f->flags & O_NOCTTY) && p && (f->mode & FILE_READ)) {
 		s = spin_lock_irq(&process_lock);
-		if (p->pid == p->sid && !p->tty && !t->session)
+		/* A hang-up that came meanwhile has ended the session, or waits for the lock to do so. */
+		if (p->pid == p->sid && !p->tty && !t->session && !is_hung_up(tf))
 			session_set(t);
 		spin_unlock_irq(&process_lock, s);
 	}

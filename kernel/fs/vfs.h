@@ -484,7 +484,7 @@ epoll_file_released(struct file *f)
  * locks of f (its last reference is gone).  Cheap when inode->locks is NULL; flock_free_inode frees
  * that at the inode's end.
  */
-long flock_fcntl(struct file *f, unsigned cmd, uaddr_t arg);
+long flock_fcntl(struct file *f, int fd, unsigned cmd, uaddr_t arg);
 long flock_apply(struct file *f, int op);
 void flock_release(struct file *f, struct files *owner);
 void flock_free_inode(struct inode *inode);

@@ -137,7 +137,7 @@ vm_next(struct vm *vm)
 
 /* Unmaps the pages of inode from number `first` on. */
 static void
-unmap_file_in(struct vm *vm, struct inode *inode, uint64_t first)
+unmap_file_in(struct vm *vm, struct inode *inode, uint64_t first, uint64_t end, bool copies)
 {
 	struct tlb_batch batch;
 
@@ -145,30 +145,35 @@ unmap_file_in(struct vm *vm, struct inode *inode, uint64_t first)
 	mutex_lock(&vm->lock);
 	for (unsigned i = 0; i < vm->count; i++) {
 		struct vma *a = vm->areas[i];
-		uint64_t start = a->start, index = a->offset >> PAGE_SHIFT;
+		uint64_t start = a->start, stop = a->end, index = a->offset >> PAGE_SHIFT;
 
-		if (a->file == NULL || a->file->inode != inode)
+		if (a->file == NULL || a->file->inode != inode || end <= index)
 			continue;
+		if (!copies && !(a->flags & VMA_SHARED))
+			continue;
+		if (end - index < (stop - start) >> PAGE_SHIFT)
+			stop = start + ((end - index) << PAGE_SHIFT);
 		if (first > index) {
 			if (first - index >= (a->end - a->start) >> PAGE_SHIFT)
 				continue;
 			start += (first - index) << PAGE_SHIFT;
 		}
-		vm_zap(&batch, start, a->end);
+		if (start < stop)
+			vm_zap(&batch, start, stop);
 	}
 	tlb_batch_flush(&batch);
 	mutex_unlock(&vm->lock);
 }
 
 void
-vm_unmap_file_range(struct inode *inode, uint64_t from)
+vm_unmap_file_range(struct inode *inode, uint64_t from, uint64_t to, bool copies)
 {
 	/* An area that is made later finds the new size, which was written before. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (__atomic_load_n(&inode->mapped, __ATOMIC_SEQ_CST) == 0)
 		return;
 	for (struct vm *vm = vm_next(NULL); vm != NULL; vm = vm_next(vm))
-		unmap_file_in(vm, inode, from >> PAGE_SHIFT);
+		unmap_file_in(vm, inode, from >> PAGE_SHIFT, to >> PAGE_SHIFT, copies);
 }
 
 /* ---- fork ------------------------------------------------------------------------------------- */
@@ -310,6 +315,7 @@ vm_fork(struct vm *parent, struct vm **out)
 	child->vdso = parent->vdso;
 	child->sigreturn = parent->sigreturn;
 	child->allow_wx = parent->allow_wx;
+	child->exempt = parent->exempt;
 	child->start_code = parent->start_code;
 	child->end_code = parent->end_code;
 	child->start_data = parent->start_data;

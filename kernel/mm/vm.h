@@ -55,6 +55,7 @@ struct vm {
 	uint64_t peak_rss;    /* [lock] */
 	bool dying;    /* [vm_all_lock] its processes were killed for want of memory */
 	bool allow_wx; /* exempt from W^X (documented per-process exemption) */
+	bool exempt;   /* fixed: began so; what it mapped then stays writable and executable (PR_SET_MDWE) */
 	/* For /proc and prctl: */
 	uint64_t start_code, end_code, start_data, end_data, arg_start, arg_end, env_start, env_end;
 	uint64_t auxv[42]; /* saved at exec, for /proc/self/auxv */
@@ -132,10 +133,11 @@ must_use int vm_fault(struct vm *vm, uint64_t addr, unsigned access, int *signo,
 struct vma *vm_find(struct vm *vm, uint64_t addr);
 
 /*
- * Takes the file's pages from byte `from` (page-aligned) on out of all address spaces, private copies
- * too: when a file shrinks.  The size must have been lowered before; may be called with inode->lock.
+ * Takes the file's pages of the bytes [from, to) (page-aligned) out of all address spaces: copies, when
+ * a file shrinks (to: UINT64_MAX), private areas with their copies too; else, for a hole, shared ones.
+ * The file must no longer have the pages; may be called with inode->lock.
  */
-void vm_unmap_file_range(struct inode *inode, uint64_t from);
+void vm_unmap_file_range(struct inode *inode, uint64_t from, uint64_t to, bool copies);
 
 /* ---- For /proc ---- */
 /* A copy of the first area that ends above addr, its file referenced (the caller puts it).  0 or

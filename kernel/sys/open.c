@@ -199,7 +199,7 @@ fcntl_file(struct file *f, int fd, unsigned cmd, uint64_t arg)
 	case F_OFD_GETLK:
 	case F_OFD_SETLK:
 	case F_OFD_SETLKW:
-		return flock_fcntl(f, cmd, UADDR(arg));
+		return flock_fcntl(f, fd, cmd, UADDR(arg));
 	case F_GETPIPE_SZ:
 	case F_SETPIPE_SZ:
 		return pipe_fcntl(f, cmd, arg);
