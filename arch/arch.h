@@ -147,8 +147,8 @@ struct thread *arch_switch(struct thread *prev, struct thread *next);
 struct trapframe *arch_user_frame(struct thread *t);
 /* Enters user mode with the current thread's arch_user_frame. */
 noreturn void arch_enter_user(void);
-/* Sets the TLS register of t (the current thread, or one that never ran). */
-void arch_set_tls(struct thread *t, uint64_t value);
+/* Sets the TLS register of t (the current thread, or one that never ran).  0, or -EPERM: bad value. */
+must_use int arch_set_tls(struct thread *t, uint64_t value);
 /* Fills tf, for a report, as if the kernel had been interrupted at ip with that frame pointer. */
 void arch_kernel_frame(struct trapframe *tf, uint64_t ip, uint64_t fp);
 /* Leaves the present kernel stack for good: runs fn(arg), which does not return, at its top. */

@@ -292,12 +292,13 @@ arch_enter_user(void)
 	a64_enter_user(arch_user_frame(current));
 }
 
-void
+int
 arch_set_tls(struct thread *t, uint64_t value)
 {
 	t->arch.tls = value;
 	if (t == current)
 		WRITE_SYSREG(tpidr_el0, value);
+	return 0;
 }
 
 void
@@ -309,7 +310,7 @@ arch_exec_frame(struct trapframe *tf, uint64_t entry, uint64_t sp)
 		.pstate = PSTATE_EL0,
 		.syscall = NOT_SYSCALL,
 	};
-	arch_set_tls(current, 0);
+	(void)!arch_set_tls(current, 0);
 }
 
 void

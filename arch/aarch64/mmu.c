@@ -518,7 +518,7 @@ load_tables(struct arch_pt *pt)
 	bool exempt = false;
 
 	if (pt != &kernel_pt)
-		exempt = container_of(pt, struct vm, pt)->allow_wx;
+		exempt = container_of(pt, struct vm, pt)->exempt;
 	if (pt == &kernel_pt)
 		a64_set_tables(PADDR(0), 0);
 	else

@@ -436,12 +436,16 @@ arch_enter_user(void)
 	x86_enter_user(arch_user_frame(current));
 }
 
-void
+int
 arch_set_tls(struct thread *t, uint64_t value)
 {
+	/* The register does not take an address that is not canonical: it faults, here or in a switch. */
+	if (value >= USER_END)
+		return -EPERM;
 	t->arch.fs_base = value;
 	if (t == current)
 		x86_wrmsr(MSR_FS_BASE, value);
+	return 0;
 }
 
 /* arch_prctl(2), which only x86_64 has. */
@@ -458,10 +462,7 @@ sys_arch_prctl(struct trapframe *tf)
 
 	switch (arg_int(tf, 0)) {
 	case ARCH_SET_FS:
-		if (value >= USER_END)
-			return -EPERM;
-		arch_set_tls(t, value);
-		return 0;
+		return arch_set_tls(t, value);
 	case ARCH_SET_GS:
 		if (value >= USER_END)
 			return -EPERM;
@@ -489,7 +490,7 @@ arch_exec_frame(struct trapframe *tf, uint64_t entry, uint64_t sp)
 		.ss = SEL_USER_DATA,
 	};
 	current->arch.gs_base = 0;
-	arch_set_tls(current, 0);
+	(void)!arch_set_tls(current, 0);
 	clear_selectors();
 	load_tls(current);
 }

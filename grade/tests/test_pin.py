@@ -235,7 +235,7 @@ def runs_exempt(kernel: Kernel, cpu: int) -> bool:
     image = kernel.image
     pt = kernel.member(image.sym("cpus") + cpu * image.sizeof("struct cpu"), "struct cpu", "pt")
     return pt != image.sym("kernel_pt") and bool(
-        kernel.member(pt - image.offsetof("struct vm", "pt"), "struct vm", "allow_wx"))
+        kernel.member(pt - image.offsetof("struct vm", "pt"), "struct vm", "exempt"))
 
 
 @pytest.mark.arch("aarch64")    # x86_64's bits are the same for all programs

@@ -219,6 +219,8 @@ remap_locked(struct vm *vm, uint64_t addr, uint64_t old_length, uint64_t new_len
 		return -EFAULT;
 	if (a->file != NULL && a->offset + (addr - a->start) + new_length < new_length)
 		return -EINVAL;
+	if (flags & MREMAP_DONTUNMAP) /* the old area stays beside the new one */
+		delta = new_length;
 	if ((a->flags & VMA_LOCKED) && vm_check_locked(vm, delta >> PAGE_SHIFT) != 0)
 		return -EAGAIN;
 	if (delta && vm_check_limits(vm, delta >> PAGE_SHIFT, a->prot, a->flags) != 0)

@@ -51,8 +51,9 @@ vm_check_wx(const struct vm *vm, unsigned old_prot, unsigned new_prot)
 	return (new_prot & PROT_WRITE) || !(old_prot & PROT_EXEC) ? -EACCES : 0;
 }
 
-int
-vm_check_limits(struct vm *vm, uint64_t npages, unsigned prot, unsigned flags)
+/* `reserve`: no single mapping that could never be filled (Linux's heuristic overcommit). */
+static int
+check_limits(struct vm *vm, uint64_t npages, unsigned prot, unsigned flags, bool reserve)
 {
 	uint64_t limit = rlimit(RLIMIT_AS);
 	uint64_t data = npages;
@@ -61,8 +62,7 @@ vm_check_limits(struct vm *vm, uint64_t npages, unsigned prot, unsigned flags)
 		return -ENOMEM;
 	if (!vma_is_private_writable(prot, flags))
 		return 0;
-	/* No single mapping that could never be filled (Linux's heuristic overcommit). */
-	if (npages > page_total())
+	if (reserve && npages > page_total())
 		return -ENOMEM;
 	limit = rlimit(RLIMIT_DATA);
 	if (likely(limit == RLIM_INFINITY))
@@ -74,6 +74,12 @@ vm_check_limits(struct vm *vm, uint64_t npages, unsigned prot, unsigned flags)
 			data += (a->end - a->start) >> PAGE_SHIFT;
 	}
 	return data > limit >> PAGE_SHIFT ? -ENOMEM : 0;
+}
+
+int
+vm_check_limits(struct vm *vm, uint64_t npages, unsigned prot, unsigned flags)
+{
+	return check_limits(vm, npages, prot, flags, true);
 }
 
 int
@@ -462,7 +468,7 @@ map_locked(struct vm *vm, struct vma *model, uint64_t addr, unsigned flags, stru
 		if (err)
 			return err;
 	}
-	err = vm_check_limits(vm, npages, flags & MAP_NORESERVE ? 0 : model->prot, model->flags);
+	err = check_limits(vm, npages, model->prot, model->flags, !(flags & MAP_NORESERVE));
 	if (err)
 		return err;
 	err = vm_check_wx(vm, model->prot, model->prot);

@@ -206,6 +206,17 @@ compute_cred(struct exec_state *e)
 	c->sgid = c->fsgid = c->egid;
 }
 
+/* -EAGAIN if another thread has changed meanwhile what the identity was computed from. */
+static int
+check_cred(struct exec_state *e)
+{
+	struct cred was = e->cred;
+	bool setid = e->setid;
+
+	compute_cred(e);
+	return e->setid != setid || memcmp(&e->cred, &was, sizeof(was)) ? -EAGAIN : 0;
+}
+
 /* ---- The new address space ------------------------------------------------------------------- */
 
 /* Where the program's parts go.  Nobody makes a set-ID program lie where he knows. */
@@ -230,7 +241,7 @@ build_vm(struct exec_state *e, uint64_t *sp)
 	e->vm = vm;
 	choose_layout(e);
 	/* A set-ID program was not asked whether it wants to be exempt. */
-	vm->allow_wx = current->process->allow_wx && !e->setid;
+	vm->exempt = vm->allow_wx = current->process->allow_wx && !e->setid;
 	err = elf_load(vm, e->file, e->header, e->header_len, &e->layout, &e->image);
 	if (err)
 		return err;
@@ -319,6 +330,19 @@ swap_sighand(struct process *p, struct sighand *fresh)
 	sighand_put(old);
 }
 
+/* Signals that children were to send to the old program: the new one may be a privileged one. */
+static void
+forget_exit_signals(struct process *p)
+{
+	irqstate_t s = spin_lock_irq(&process_lock);
+	struct process *c;
+
+	list_for_each (c, &p->children, sibling)
+		c->exit_signal = SIGCHLD;
+	p->exit_signal = SIGCHLD;
+	spin_unlock_irq(&process_lock, s);
+}
+
 /* Makes e's program the current one.  Nothing here can fail. */
 static void
 commit(struct exec_state *e)
@@ -365,7 +389,7 @@ commit(struct exec_state *e)
 	signal_exec(p);
 	files_close_on_exec(p->files);
 	set_name(p, t, e->path);
-	p->exit_signal = SIGCHLD;
+	forget_exit_signals(p);
 	p->did_exec = true;
 }
 
@@ -465,14 +489,15 @@ exec(struct trapframe *tf, int dirfd, const char *path, unsigned flags,
 	err = build_vm(e, &sp);
 	if (err)
 		goto out;
-	err = prepare_unshare(e, p);
-	if (err)
-		goto out;
 	err = become_only_thread(p, current);
+	if (!err)
+		err = check_cred(e);
 	if (err)
 		goto out;
-	/* Registers of the old program must not reach the new one. */
-	err = arch_thread_fpu_init(current);
+	/* Only now can no thread share more; and registers of the old program must not reach the new one. */
+	err = prepare_unshare(e, p);
+	if (!err)
+		err = arch_thread_fpu_init(current);
 	if (err) {
 		free_state(e);
 		process_exit(SIGKILL);

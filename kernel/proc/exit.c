@@ -380,12 +380,15 @@ process_exit(int status)
 	spin_lock(&p->sighand->lock);
 	if (p->exiting) {
 		status = p->exit_status;
-	} else if (!p->execing || p->execing == current) {
+	} else if (!p->execing || p->execing == current || status & 0x7f) {
 		p->exiting = true;
 		p->exit_status = status;
 	}
 	spin_unlock(&p->sighand->lock);
-	/* While another thread is in execve this one merely ends: it has been told so already. */
+	/*
+	 * While another thread is in execve this one merely ends: it has been told so already.  But a signal that
+	 * it has taken is for both.
+	 */
 	if (p->exiting && READ_ONCE(p->nthreads) > 1)
 		signal_kill_threads(p, current);
 	spin_unlock_irq(&process_lock, s);

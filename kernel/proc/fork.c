@@ -202,8 +202,11 @@ copy_thread(struct thread *t, const struct trapframe *tf, const struct clone_req
 		return err;
 	if (r->stack)
 		tf_set_sp(arch_user_frame(t), r->stack);
-	if (r->flags & CLONE_SETTLS)
-		arch_set_tls(t, r->tls);
+	if (r->flags & CLONE_SETTLS) {
+		err = arch_set_tls(t, r->tls);
+		if (err)
+			return err;
+	}
 	t->affinity = me->affinity;
 	t->nice = me->nice;
 	t->policy = me->policy;

@@ -16,6 +16,8 @@ enum { ITIMER_REAL, ITIMER_VIRTUAL, ITIMER_PROF };
 
 /* No periodic timer fires more often than this, lest it stop the machine. */
 #define REAL_MIN_INTERVAL (50 * NSEC_PER_USEC)
+/* Nor does one that nobody hears, for the last signal still waits or is ignored. */
+#define UNHEARD_MIN_INTERVAL (10 * NSEC_PER_MSEC)
 
 struct itimerval {
 	struct timeval interval, value;
@@ -25,11 +27,12 @@ static void
 real_expired(struct timer *timer)
 {
 	struct posix_timers *pts = container_of(timer, struct posix_timers, real);
+	bool heard = READ_ONCE(pts->real_deadline) && signal_send_kernel(pts->process, SIGALRM);
 	irqstate_t s = spin_lock_irq(&pts->lock);
-	bool armed = pts->real_deadline;
 
-	if (armed && pts->real_interval) {
-		uint64_t earliest = clock_monotonic() + REAL_MIN_INTERVAL;
+	if (pts->real_deadline && pts->real_interval) {
+		uint64_t earliest =
+			clock_monotonic() + (heard ? REAL_MIN_INTERVAL : UNHEARD_MIN_INTERVAL);
 		uint64_t next = pts->real_deadline + pts->real_interval;
 
 		/* Expirations that were missed are not made up for. */
@@ -42,8 +45,6 @@ real_expired(struct timer *timer)
 		pts->real_deadline = 0;
 	}
 	spin_unlock_irq(&pts->lock, s);
-	if (armed)
-		signal_send_kernel(pts->process, SIGALRM);
 }
 
 struct posix_timers *
@@ -89,11 +90,7 @@ itimers_exit(struct process *p)
 	pts->real_deadline = 0;
 	spin_unlock_irq(&pts->lock, s);
 	timer_cancel(&pts->real);
-	/* The tick looks at it on this CPU. */
-	s = arch_irq_save();
-	p->timers = NULL;
-	arch_irq_restore(s);
-	kfree(pts);
+	/* process_put frees it: threads that end on other CPUs may be in their ticks. */
 }
 
 /* ---- CPU time -------------------------------------------------------------------------------- */

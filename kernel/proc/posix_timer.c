@@ -20,8 +20,10 @@
 #define SIGEV_THREAD_ID 4
 #define TIMER_ABSTIME	1
 
-/* A periodic timer whose signal is dropped goes on, but not faster than this. */
-#define DROPPED_MIN_INTERVAL NSEC_PER_MSEC
+/* A periodic timer whose signal is dropped goes on, but all of a process not faster than this. */
+#define DROPPED_MIN_INTERVAL (10 * NSEC_PER_MSEC)
+/* One whose signal is taken at once: lest its interrupts leave no time for anything else. */
+#define TAKEN_MIN_INTERVAL (50 * NSEC_PER_USEC)
 
 struct sigevent {
 	uint64_t value;
@@ -82,7 +84,7 @@ expired(struct timer *timer)
 		return;
 	s = spin_lock_irq(&t->pts->lock);
 	if (t->deadline && t->interval) {
-		advance(t, clock_monotonic() + DROPPED_MIN_INTERVAL);
+		advance(t, clock_monotonic() + DROPPED_MIN_INTERVAL * READ_ONCE(t->pts->count));
 		timer_start(timer, t->deadline);
 	} else {
 		t->deadline = 0;
@@ -100,7 +102,7 @@ posix_timer_dequeued(struct posix_timer *t)
 		uint64_t n = advance(t, clock_monotonic());
 
 		t->overrun = n ? n - 1 : 0;
-		timer_start(&t->timer, t->deadline);
+		timer_start(&t->timer, MAX(t->deadline, clock_monotonic() + TAKEN_MIN_INTERVAL));
 	} else {
 		t->deadline = 0;
 	}

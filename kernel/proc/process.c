@@ -228,6 +228,7 @@ process_put(struct process *p)
 		return;
 	if (p->sighand)
 		sighand_put(p->sighand);
+	kfree(p->timers);
 	slab_free(process_cache, p);
 }
 

@@ -148,13 +148,17 @@ wake_target(struct process *p, struct thread *t, int signo)
 		signal_wake(chosen, WAKE_SIGNAL);
 }
 
-/* t NULL: to any thread.  e: the entry to use, else one is allocated. */
+/*
+ * t NULL: to any thread.  e: the entry to use, else one is allocated.  *queued (may be NULL): whether it was
+ * neither ignored nor pending already.
+ */
 static int
-send(struct process *p, struct thread *t, const struct siginfo *info, struct sigqueue_entry *e)
+send(struct process *p, struct thread *t, const struct siginfo *info, struct sigqueue_entry *e,
+     bool *queued)
 {
 	int signo = info->signo, err = 0;
 	irqstate_t s;
-	bool taken = signal_tree_lock(&s), queued = false;
+	bool taken = signal_tree_lock(&s), fresh = false;
 	struct sighand *sh = p->sighand;
 
 	if (p->state != PROCESS_ALIVE || !sh || list_empty(&p->threads))
@@ -166,8 +170,9 @@ send(struct process *p, struct thread *t, const struct siginfo *info, struct sig
 
 		job_control(p, signo);
 		if (!is_ignored(p, judge, signo)) {
+			fresh = !(q->set & SIGMASK(signo));
 			if (e)
-				queued = sigqueue_add_entry(q, e);
+				fresh = sigqueue_add_entry(q, e);
 			else
 				err = sigqueue_add(q, info, p->rlimit[RLIMIT_SIGPENDING].cur);
 			if (!err)
@@ -179,37 +184,42 @@ send(struct process *p, struct thread *t, const struct siginfo *info, struct sig
 		wake_all(&signal_arrival);
 out:
 	signal_tree_unlock(taken, s);
-	return e ? queued : err;
+	if (queued)
+		*queued = fresh && !err;
+	return err;
 }
 
 int
 signal_queue_thread(struct thread *t, const struct siginfo *info)
 {
-	return send(t->process, t, info, NULL);
+	return send(t->process, t, info, NULL, NULL);
 }
 
 int
 signal_queue_process(struct process *p, const struct siginfo *info)
 {
-	return send(p, NULL, info, NULL);
+	return send(p, NULL, info, NULL, NULL);
 }
 
 void
 signal_send_thread(struct thread *t, const struct siginfo *info)
 {
-	(void)send(t->process, t, info, NULL);
+	(void)send(t->process, t, info, NULL, NULL);
 }
 
 void
 signal_send_process(struct process *p, const struct siginfo *info)
 {
-	(void)send(p, NULL, info, NULL);
+	(void)send(p, NULL, info, NULL, NULL);
 }
 
 bool
 signal_send_entry(struct process *p, struct thread *t, struct sigqueue_entry *e)
 {
-	return send(p, t, &e->info, e);
+	bool queued;
+
+	(void)send(p, t, &e->info, e, &queued);
+	return queued;
 }
 
 void
@@ -221,12 +231,14 @@ signal_cancel_entry(struct process *p, struct sigqueue_entry *e)
 	spin_unlock_irq(&p->sighand->lock, s);
 }
 
-void
+bool
 signal_send_kernel(struct process *p, int signo)
 {
 	struct siginfo info = {.signo = signo, .code = SI_KERNEL};
+	bool queued;
 
-	(void)send(p, NULL, &info, NULL);
+	(void)send(p, NULL, &info, NULL, &queued);
+	return queued;
 }
 
 int
@@ -489,6 +501,8 @@ next_handler(struct siginfo *info, struct sigaction *act)
 
 		if (act->handler > SIG_IGN)
 			return signo;
+		/* A timer may send the next as soon as this one is taken. */
+		cond_resched();
 		if (sigaction_ignores(act, signo) || (p == init_process && !forced))
 			continue;
 		if (STOP_SIGNALS & SIGMASK(signo)) {

@@ -196,8 +196,9 @@ void signal_send_process(struct process *p, const struct siginfo *info);
 /* As above; -EAGAIN if the info cannot be queued and must be (real-time, not kill). */
 must_use int signal_queue_thread(struct thread *t, const struct siginfo *info);
 must_use int signal_queue_process(struct process *p, const struct siginfo *info);
-/* A signal from the kernel (SI_KERNEL) to a process; to every process of a group: 0 or -ESRCH. */
-void signal_send_kernel(struct process *p, int signo);
+/* A signal from the kernel (SI_KERNEL) to a process.  False: it is ignored, or waited already. */
+bool signal_send_kernel(struct process *p, int signo);
+/* To every process of a group: 0 or -ESRCH. */
 int signal_send_group(int pgid, int signo);
 /* A posix timer's own entry, which is not allocated.  False: dropped, or still queued. */
 must_use bool signal_send_entry(struct process *p, struct thread *t, struct sigqueue_entry *e);

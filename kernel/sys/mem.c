@@ -9,6 +9,7 @@
 #include "kernel/mm/uaccess.h"
 #include "kernel/mm/vm.h"
 #include "kernel/proc/process.h"
+#include "kernel/proc/sched.h"
 #include "kernel/sys/syscall.h"
 #include "kernel/sys/syscalls.h"
 
@@ -203,6 +204,9 @@ sys_mincore(struct trapframe *tf)
 			return -ENOMEM;
 		vec = uaddr_add(vec, n);
 		npages -= n;
+		if (signal_killed())
+			return -EINTR;
+		cond_resched();
 	}
 	return 0;
 }

@@ -238,7 +238,7 @@ sys_lseek(struct trapframe *tf)
 }
 
 /*
- * Copies up to n bytes from in to out through a page of the kernel's.  NULL positions are the files'
+ * Copies up to n bytes from in, at *in_pos, to out through a page of the kernel's.  out_pos NULL: the file's
  * own.  Bytes copied, or -errno if none.
  */
 static ssize_t
@@ -251,7 +251,7 @@ copy_between(struct file *in, uint64_t *in_pos, struct file *out, uint64_t *out_
 	while (!err && done < n) {
 		struct iovec iov;
 		struct uio u;
-		uint64_t pos = in_pos ? *in_pos : in->pos;
+		uint64_t pos = *in_pos;
 		ssize_t got, put;
 
 		uio_init_kernel(&u, &iov, buf, MIN(n - done, PAGE_SIZE));
@@ -267,11 +267,7 @@ copy_between(struct file *in, uint64_t *in_pos, struct file *out, uint64_t *out_
 			break;
 		}
 		/* Only what was written counts as read. */
-		pos -= (uint64_t)(got - put);
-		if (in_pos)
-			*in_pos = pos;
-		else
-			in->pos = pos;
+		*in_pos = pos - (uint64_t)(got - put);
 		done += (size_t)put;
 		if (put < got || (signal_pending() && done))
 			break;
@@ -284,8 +280,7 @@ copy_between(struct file *in, uint64_t *in_pos, struct file *out, uint64_t *out_
 static long
 sendfile(struct file *in, struct file *out, uaddr_t offset, size_t n)
 {
-	uint64_t pos = 0;
-	bool locked = false;
+	uint64_t pos = READ_ONCE(in->pos);
 	ssize_t r;
 	int err;
 
@@ -302,13 +297,10 @@ sendfile(struct file *in, struct file *out, uaddr_t offset, size_t n)
 		return -EINVAL; /* what was read could not be put back */
 	if ((int64_t)pos < 0 || (out->flags & O_APPEND))
 		return -EINVAL;
-	if (!offset.v && in != out) {
-		mutex_lock(&in->pos_lock);
-		locked = true;
-	}
-	r = copy_between(in, offset.v ? &pos : NULL, out, NULL, MIN(n, MAX_RW_COUNT));
-	if (locked)
-		mutex_unlock(&in->pos_lock);
+	/* in's position is not locked: out's is, and another call may go the other way. */
+	r = copy_between(in, &pos, out, NULL, MIN(n, MAX_RW_COUNT));
+	if (!offset.v && r > 0)
+		WRITE_ONCE(in->pos, pos);
 	if (offset.v && r >= 0 && put_user(offset, &pos))
 		return -EFAULT;
 	return r;
