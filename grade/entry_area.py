@@ -5,6 +5,9 @@ Its addresses are constants of the kernel's specification, whatever the image sa
 
 from __future__ import annotations
 
+import struct
+from bisect import bisect_right
+
 from grade.spaces import Kernel
 from grade.walk import Mapping, Space
 
@@ -49,6 +52,21 @@ class EntryArea:
         return ([f"{space}: maps {m}" for m in sorted(there - allowed)[:10]]
                 + [f"{space}: lacks {m}" for m in sorted(allowed - there)[:10]]
                 + [f"{space}: the kernel's page {m} in the user half" for m in reachable[:10]])
+
+    def secrets(self, space: Space) -> list[str]:
+        """What a CPU's page of data, which every root has, tells of where the kernel is: words that are addresses in
+        the kernel's own tables, given as `space`."""
+        pages = sorted((m.va, m.va + m.size) for part in space.parts for m in part
+                       if m.va >= KERNEL_HALF and not BASE <= m.va < BASE + (CPUS_MAX + 1) * STRIDE)
+        starts = [start for start, _ in pages]
+        out = []
+        for cpu in range(CPUS_MAX):
+            page = self.kernel.machine.read_phys(self.kernel.phys(self.image.sym("x86_entry_data") + cpu * PAGE), PAGE)
+            for at, (word,) in enumerate(struct.iter_unpack("<Q", page)):
+                i = bisect_right(starts, word) - 1
+                if i >= 0 and word < pages[i][1]:
+                    out.append(f"CPU {cpu}'s entry data has {word:#x} at +{at * 8:#x}: {self.image.where(word)}")
+        return out
 
     def code_problems(self) -> list[str]:
         """Whether the trampoline's frames hold what the image file says."""

@@ -92,11 +92,9 @@ END(x86_syscall)
 	pushq \at(%rax)
 .endm
 
-/* RSP = the entry stack: RAX, then the frame.  It moves to the thread's. */
+/* RAX = the entry stack: the user's RAX, then the frame. */
 FUNC(x86_trap_from_user)
 	kernel_flags
-	mov %rsp, %rax
-	mov %gs:CPU_KERNEL_SP, %rsp
 	push_frame 8
 	push %rdi
 	push %rsi
@@ -131,23 +129,17 @@ FUNC(x86_trap_from_kernel)
 END(x86_trap_from_kernel)
 
 /*
- * RSP = what paranoid_entry left.  It moves to a stack with room: this CPU's emergency stack of the same
- * number; but a #DB or #MC of user mode may send a signal or sleep, and goes on on the thread's.
+ * RAX = what paranoid_entry left.  A #DB or #MC of user mode may send a signal or sleep: it moves from the
+ * emergency stack to the thread's.
  */
 FUNC(x86_paranoid)
 	kernel_flags
-	mov %rsp, %rax
 	testb $3, PARANOID_CS(%rax)
 	jz 1f
 	cmpq $VEC_NMI, PARANOID_VECTOR(%rax)
 	je 1f
 	mov %gs:CPU_KERNEL_SP, %rsp
-	jmp 2f
-1:	mov %eax, %ecx
-	and $(PAGE_SIZE - 1), %ecx
-	shr $ENTRY_SHORT_SHIFT, %ecx
-	mov %gs:(CPU_EMERGENCY_SP - 8 * ENTRY_SHORT_FIRST)(, %rcx, 8), %rsp
-2:	push_frame PARANOID_VECTOR
+1:	push_frame PARANOID_VECTOR
 	push %rdi
 	push %rsi
 	pushq PARANOID_RDX(%rax)

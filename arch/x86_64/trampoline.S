@@ -18,6 +18,7 @@
 
 	.section .text.entry, "ax"
 
+/* On a stack that user mode's tables do not have: what it pushes stays there, and tells where the kernel is. */
 .macro jump_to_kernel pointer
 	jump_through \pointer, __x86_entry_return_thunk
 .endm
@@ -112,6 +113,8 @@ FUNC(trap_entry)
 	push %rax
 	load_kernel_root %rax
 	lfence /* no speculation with the user's GS */
+	mov %rsp, %rax
+	mov %gs:CPU_KERNEL_SP, %rsp
 	jump_to_kernel CPU_TRAP_FROM_USER
 1:	lfence
 	jump_to_kernel CPU_TRAP_FROM_KERNEL
@@ -120,7 +123,8 @@ END(trap_entry)
 /*
  * #DB, NMI, #DF, #MC: on a short stack of their own in entry_data, for they may hit anywhere: with either
  * root, before the swapgs of an entry, after that of an exit.  GS is the kernel's if its base is in the
- * upper half.  What it leaves on the stack is a struct paranoid_frame.
+ * upper half.  What it leaves there is a struct paranoid_frame; it goes on on a stack with room, this CPU's
+ * emergency stack of the same number.
  */
 FUNC(paranoid_entry)
 	push %rax
@@ -137,6 +141,11 @@ FUNC(paranoid_entry)
 	swapgs
 	incb (%rsp)
 1:	lfence
+	mov %rsp, %rax
+	mov %eax, %ecx
+	and $(PAGE_SIZE - 1), %ecx
+	shr $ENTRY_SHORT_SHIFT, %ecx
+	mov %gs:(CPU_EMERGENCY_SP - 8 * ENTRY_SHORT_FIRST)(, %rcx, 8), %rsp
 	jump_to_kernel CPU_PARANOID
 END(paranoid_entry)
 

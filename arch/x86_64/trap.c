@@ -7,6 +7,7 @@
 #include "kernel/harden/ro_pgtable.h"
 #include "kernel/harden/stack_guard.h"
 #include "kernel/lib/print.h"
+#include "kernel/lib/string.h"
 #include "kernel/mm/uaccess.h"
 #include "kernel/mm/vm.h"
 #include "kernel/oops.h"
@@ -398,6 +399,8 @@ x86_double_fault(struct trapframe *tf)
 {
 	uint64_t addr = x86_read_cr2();
 
+	/* User mode's tables have the registers there, the kernel's that they are now. */
+	memset(x86_entry_data_of(this_cpu())->short_stacks[IST_DF - 1], 0, ENTRY_SHORT_STACK);
 	if (stack_guard_hit(addr))
 		stack_guard_report(tf, addr);
 	oops(tf, NULL, "double fault");

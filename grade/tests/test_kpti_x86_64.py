@@ -22,6 +22,7 @@ MOMENTS = 10
 PROMPT = r"[#$] (?:\x1b\[6n)?\Z"
 PAGE = 4096
 GLOBAL_PAGES = 1 << 63
+TRAP_FLAG = 1 << 8      # of RFLAGS: a #DB after the next instruction (SDM 3A 2.3)
 ENTRY_END = BASE + (CPUS_MAX + 1) * STRIDE
 
 
@@ -35,6 +36,7 @@ class Seen:
     code: list[str] = field(default_factory=list)       # wrong with the trampoline's bytes
     halves: list[str] = field(default_factory=list)     # user halves that differ between the two roots
     tlb: list[str] = field(default_factory=list)        # kernel pages that outlive a change of CR3 in the TLB
+    secrets: list[str] = field(default_factory=list)    # addresses of the kernel's in what user mode's roots have
     cpus: set[int] = field(default_factory=set)         # that were seen in user mode
 
 
@@ -75,6 +77,7 @@ def look_at_spaces(kernel: Kernel, area: EntryArea, seen: Seen, when: str) -> No
         if [e & ~0x20 for e in own] != [e & ~0x20 for e in user]:    # but the accessed bit
             seen.halves.append(f"{when}: {name}: the user halves of its two roots differ")
     space = kernel.walker.space(kernel.kernel_root(), "kernel")
+    seen.secrets += [f"{when}: {w}" for w in area.secrets(space)]
     seen.tlb = seen.tlb or [str(p) for part in space.parts for p in part if p.va >= GLOBAL_PAGES and p.global_]
 
 
@@ -115,6 +118,32 @@ def test_no_root_for_user_mode_maps_anything_of_the_kernel_but_the_entry_area(
     assert not seen.user + seen.code, "\n".join((seen.user + seen.code)[:20])
     assert not seen.halves, "\n".join(seen.halves[:20])
     assert not seen.tlb, "\n".join(seen.tlb[:20])
+
+
+@SMP
+def test_nothing_that_user_modes_roots_have_tells_where_the_kernel_is(
+        boot: Boot, image: Image, load: Image, seed: int, smp: int) -> None:  # noqa: F811
+    """Its addresses are kaslr's secret, and a Meltdown reads whatever the tables translate."""
+    wrong = look(boot, image, load, seed + 3, smp).secrets
+    assert not wrong, "\n".join(wrong[:20])
+
+
+@pytest.mark.parametrize("event", ["an NMI", "a single step"])
+def test_what_comes_on_a_short_stack_leaves_nothing_there_that_tells_where_the_kernel_is(
+        boot: Boot, image: Image, load: Image, seed: int, event: str) -> None:  # noqa: F811
+    """User mode's roots have the short stacks, too, and a program may step itself."""
+    m = boot(run="/bin/test-load 3", smp=1, paused=True, icount=True, seed=qemu_seed(seed, event), keep=True)
+    m.run_until(load.sym("load_round"), timeout=60)
+    placed = image.at(m)
+    if event == "an NMI":
+        m.qmp.inject_nmi()
+        m.run_until(placed.sym("x86_paranoid_trap"), timeout=30)
+    else:
+        m.gdb.set_reg(0, "eflags", m.gdb.reg(0, "eflags") | TRAP_FLAG)
+        m.run_until(placed.sym("signal_fault"), timeout=30)
+    kernel = Kernel(m, placed)
+    wrong = EntryArea(kernel).secrets(kernel.walker.space(kernel.kernel_root(), "kernel"))
+    assert not wrong, "\n".join(wrong)
 
 
 @SMP

@@ -8,8 +8,8 @@
  * Mechanism: User mode has a root of its own for the kernel half, and the first instructions of every
  *            entry, which it does have, change to the kernel's; the last ones of every exit change back.
  *            Nothing that the TLB remembers of the kernel is used in user mode.
- * Limit:     What the way in holds can be read; so can what the kernel leaves in other buffers of the
- *            processor (MDS).
+ * Limit:     What the way in holds can be read, on x86_64 the registers that an NMI found in the kernel among
+ *            it; so can what the kernel leaves in other buffers of the processor (MDS).
  * Check:     grade/tests/test_kpti.py walks the tables of CPUs that are in user mode; attack kpti.
  */
 #include "arch/arch.h"
