@@ -271,7 +271,8 @@ map_entry_area(void)
 static void
 map_image(void)
 {
-	uint64_t text_size = (uint64_t)(__rodata_end - __text_start);
+	uint64_t text_size = (uint64_t)(__text_end - __text_start);
+	uint64_t rodata_size = (uint64_t)(__rodata_end - __rodata_start);
 
 	map_section(__text_start, __text_end, kernel_prot(PROT_READ | PROT_EXEC));
 	map_section(__rodata_start, __rodata_end, kernel_prot(PROT_READ));
@@ -282,6 +283,8 @@ map_image(void)
 
 	/* Text and rodata have a second address in the direct map; so has the bring-up code. */
 	protect_kernel(direct(image_phys(__text_start)), text_size, kernel_prot(PROT_READ));
+	/* Each alone: GRUB may have put an initramfs between them, and then that is memory like other. */
+	protect_kernel(direct(image_phys(__rodata_start)), rodata_size, kernel_prot(PROT_READ));
 	protect_kernel(direct(image_phys(__vdso_start)), (uint64_t)(__vdso_end - __vdso_start),
 		       kernel_prot(PROT_READ));
 	protect_kernel(direct(TRAMPOLINE_CODE), PAGE_SIZE, kernel_prot(PROT_READ));

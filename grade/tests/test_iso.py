@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from grade.initrd import Archive
 from grade.iso import IsoError, make, without_sections
 from grade.plugin import Build
 
@@ -33,6 +34,20 @@ def test_grub_starts_the_kernel_with_its_words_memory_and_initramfs(build: Build
     said = boot(iso, "-smp", "3", "-m", "320")
     assert re.search(r"^3 CPUs, (2[6-9]\d|3[01]\d) MiB of memory$", said, re.MULTILINE), said
     assert "\nLinux x86_64\n" in said and "init: /bin/busybox exited with 0\n" in said, said
+
+
+@ON_A_PC
+@pytest.mark.parametrize("kib", [300, 900, 1500])
+def test_an_initramfs_that_fits_between_the_kernels_parts_is_memory_like_other_afterwards(
+        build: Build, tmp_path: Path, kib: int) -> None:
+    """GRUB loads it where the image has a hole: its frames are free once it is unpacked, and written to."""
+    small, iso, archive = tmp_path / "small.cpio", tmp_path / "rampart.iso", Archive()
+    archive.directory("bin", 0o755)
+    archive.file("bin/filler", bytes(kib << 10), 0o644)
+    small.write_bytes(archive.pack())
+    make(build.kernel, small, "console=ttyS0 panic=-1", iso)
+    said = boot(iso, "-smp", "1", "-m", "128")
+    assert re.search(r"^panic: no init", said, re.MULTILINE) and "oops" not in said, said
 
 
 @ON_A_PC
