@@ -85,7 +85,7 @@ GUARD_aarch64 := -mstack-protector-guard=sysreg -mstack-protector-guard-reg=sp_e
 CFLAGS_$(ARCH) += $(GUARD_$(ARCH)) -mstack-protector-guard-offset=$(CANARY_OFFSET_$(ARCH)) \
 	-DCANARY_OFFSET=$(CANARY_OFFSET_$(ARCH))
 # Branches through registers go by thunks, and nothing is to be found behind a branch that always leaves
-# (kernel/harden/retpoline.c). Returns by thunks too cost five instructions each, and are not the default.
+# (kernel/harden/retpoline.c). Returns by thunks too cost three instructions more each, and are not the default.
 SPECULATION_x86_64_gcc := -mindirect-branch=thunk-extern -mindirect-branch-register -mharden-sls=all \
 	-fno-jump-tables
 # (clang before 15 puts no barriers on x86_64.)

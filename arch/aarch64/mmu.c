@@ -463,7 +463,7 @@ arch_pt_map(struct arch_pt *pt, uint64_t va, pte_t pte)
 	leaf_comes(pte);
 	/*
 	 * Another frame in the place of one that is there: two CPUs must not see both.  Break before
-	 * make (ARM D8.14.1); who comes in between faults and waits for the lock that the caller holds.
+	 * make (ARM D8.13.1); who comes in between faults and waits for the lock that the caller holds.
 	 */
 	if ((*e & PTE_VALID) && (*e ^ pte.v) & PTE_FRAME) {
 		write_entry(e, 0);

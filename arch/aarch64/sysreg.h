@@ -135,7 +135,7 @@
 
 /*
  * The first tables have an ASID that the final ones do not begin with: whether an entry is global may
- * differ between them, and a TLB must never hold both (ARM D8.14.1).
+ * differ between them, and a TLB must never hold both (ARM D8.13.1).
  */
 #define BOOT_ASID 1
 

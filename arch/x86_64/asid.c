@@ -2,8 +2,9 @@
  * Process-context identifiers (SDM 3A 4.10.1), where the processor has them and can forget one at a time.
  *
  * Each CPU uses two, whatever address space it runs: one for the kernel's root, one for user mode's, so
- * that with row kpti the way in and out keeps the TLB.  A switch to another address space forgets both.
- * Without them each write of CR3 forgets all translations that are not global.
+ * that with row kpti the way in and out keeps the TLB (and a third while it writes a table: ro_pgtable.c).
+ * A switch to another address space forgets both.  Without them each write of CR3 forgets all translations
+ * that are not global.
  */
 #include "kernel/harden/harden.h"
 #include "kernel/mm/page.h"

@@ -204,7 +204,7 @@ bool x86_fpu_image_ok(const void *image, size_t size);
 
 /* ---- Per-CPU data ---------------------------------------------------------------------------- */
 
-/* Task state segment (SDM 3A 8.7). */
+/* Task state segment (SDM 3A 7.7). */
 struct tss {
 	uint32_t reserved0;
 	uint64_t rsp[3];
