@@ -2,6 +2,7 @@
  * Descriptors: what they share, their locks, how they look in /proc, copies from one to another, files without a name.
  */
 #include "user/test/test.h"
+#include <pthread.h>
 #include <sys/file.h>
 #include <sys/sendfile.h>
 
@@ -98,6 +99,60 @@ record_locks(void)
 	int ro = ok(open("f", O_RDONLY));
 	l.l_type = F_WRLCK;
 	fails(fcntl(ro, F_SETLK, &l), EBADF);
+}
+
+static int closed_early;
+
+static void *
+waiting_for_a_lock(void *arg)
+{
+	struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+
+	fails(fcntl(closed_early, F_SETLKW, &l), EBADF);
+	return arg;
+}
+
+/* Closing drops a process's locks: also the one that another thread still waits for. */
+static void
+a_lock_that_comes_after_the_close(void)
+{
+	int fd = ok(open("f", O_RDWR | O_CREAT, 0666)), closed[2], done[2];
+	struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	char c;
+
+	ok(fchmod(fd, 0666));
+	ok(fcntl(fd, F_SETLK, &l));
+	ok(pipe(closed));
+	ok(pipe(done));
+	pid_t p = t_fork();
+	if (p == 0) {
+		pthread_t t;
+
+		t_become(STUDENT);
+		close(fd);
+		closed_early = ok(open("f", O_RDWR));
+		zero(pthread_create(&t, NULL, waiting_for_a_lock, NULL));
+		t_msleep(100);		/* If that is too short, it finds no descriptor, which is right too. */
+		ok(close(closed_early));
+		check_eq(write(closed[1], "x", 1), 1);
+		zero(pthread_join(t, NULL));
+		check_eq(write(done[1], "x", 1), 1);
+		for (;;)
+			pause();
+	}
+	close(closed[1]);
+	close(done[1]);
+	check_eq(read(closed[0], &c, 1), 1);
+	l.l_type = F_UNLCK;
+	ok(fcntl(fd, F_SETLK, &l));
+	check_eq(read(done[0], &c, 1), 1);
+	l.l_type = F_WRLCK;
+	ok(fcntl(fd, F_GETLK, &l));
+	check_eq(l.l_type, F_UNLCK);
+	kill(p, SIGKILL);
+	dies(p, SIGKILL);
+	l.l_type = F_WRLCK;
+	ok(fcntl(fd, F_SETLK, &l));
 }
 
 static void
@@ -231,6 +286,7 @@ memory_files(void)
 static const struct test tests[] = {
 	TEST(descriptors),
 	TEST(record_locks),
+	TEST(a_lock_that_comes_after_the_close),
 	TEST(whole_file_locks),
 	TEST(descriptors_in_proc),
 	TEST(pipes_in_proc),

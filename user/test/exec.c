@@ -198,6 +198,37 @@ what_cannot_run(void)
 	fd = ok(open("self", O_WRONLY));
 }
 
+/* Not even by who opens it for reading alone, which needs the right to write it all the same. */
+static void
+a_running_program_is_not_truncated(void)
+{
+	struct stat was, now;
+	int fds[2];
+	char c;
+
+	copy_self("self", 0755);
+	ok(stat("self", &was));
+	ok(pipe2(fds, O_CLOEXEC));
+	pid_t p = t_fork();
+	if (p == 0) {
+		execl("./self", "self", "--pause-after", NULL);
+		_exit(126);
+	}
+	close(fds[1]);
+	check_eq(read(fds[0], &c, 1), 0);	/* It runs. */
+	fails(open("self", O_RDONLY | O_TRUNC), ETXTBSY);
+	fails(open("self", O_WRONLY | O_TRUNC), ETXTBSY);
+	fails(truncate("self", 0), ETXTBSY);
+	ok(stat("self", &now));
+	check_eq(now.st_size, was.st_size);
+	check_eq(try_exec("./self"), 2005);
+	kill(p, SIGKILL);
+	dies(p, SIGKILL);			/* Not of a SIGBUS before. */
+	close(ok(open("self", O_RDONLY | O_TRUNC)));
+	ok(stat("self", &now));
+	check_eq(now.st_size, 0);
+}
+
 static void
 too_many_arguments(void)
 {
@@ -493,6 +524,7 @@ static const struct test tests[] = {
 	TEST(auxiliary_vector),
 	TEST(two_runs_differ_in_at_random),
 	TEST(what_cannot_run),
+	TEST(a_running_program_is_not_truncated),
 	TEST(too_many_arguments),
 	TEST(scripts),
 	TEST(close_on_exec),

@@ -628,6 +628,49 @@ owners_and_modes(void)
 	ok(umount("m"));
 }
 
+/* Who is not of the group makes no program that is. */
+static void
+new_files_in_directories_of_a_group(void)
+{
+	static const struct {
+		uid_t uid;
+		bool member;
+		mode_t mode, want;
+	} all[] = {
+		{ STUDENT, false, 02777, 0777 }, { STUDENT, true, 02777, 02777 }, { 0, false, 02777, 02777 },
+		{ STUDENT, false, 02711, 0711 }, { STUDENT, false, 02767, 02767 }, { STUDENT, false, 0777, 0777 },
+		{ STUDENT, false, 06777, 04777 },
+	};
+	gid_t group = 77;
+	struct stat st;
+
+	ok(mkdir("sg", 0755));
+	ok(chown("sg", 0, group));
+	ok(chmod("sg", 02777));
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		pid_t p = t_fork();
+
+		if (p == 0) {
+			ok(setgroups(all[i].member, &group));
+			ok(setresgid(STUDENT, STUDENT, STUDENT));
+			ok(setresuid(all[i].uid, all[i].uid, all[i].uid));
+			umask(0);
+			close(ok(open("sg/f", O_WRONLY | O_CREAT | O_EXCL, all[i].mode)));
+			ok(mknod("sg/n", S_IFREG | all[i].mode, 0));
+			_exit(0);
+		}
+		exits(p, 0);
+		ok(stat("sg/f", &st));
+		check(st.st_uid == all[i].uid && st.st_gid == group);
+		check_eq(st.st_mode & 07777, all[i].want);
+		ok(stat("sg/n", &st));
+		check(st.st_uid == all[i].uid && st.st_gid == group);
+		check_eq(st.st_mode & 07777, all[i].want);
+		ok(unlink("sg/f"));
+		ok(unlink("sg/n"));
+	}
+}
+
 static void
 times(void)
 {
@@ -784,6 +827,53 @@ mounts(void)
 	fails(umount("/proc"), EPERM);
 }
 
+static long
+pivot_root(const char *new_root, const char *put_old)
+{
+	return syscall(SYS_pivot_root, new_root, put_old);
+}
+
+/* A new root lies below the old one: from above, it would come to lie below itself. */
+static void
+roots_are_exchanged_downwards(void)
+{
+	char buf[4096];
+
+	ok(mkdir("a", 0755));
+	ok(mount("none", "a", "tmpfs", 0, NULL));
+	ok(mkdir("a/old", 0755));
+	ok(mkdir("a/b", 0755));
+	ok(mount("none", "a/b", "tmpfs", 0, NULL));
+	ok(mkdir("a/b/old", 0755));
+	pid_t p = t_fork();
+	if (p == 0) {
+		ok(chdir("a"));
+		ok(chroot("b"));
+		fails(pivot_root(".", "old"), EINVAL);
+		fails(pivot_root(".", "."), EINVAL);
+		fails(pivot_root("/", "old"), EBUSY);
+		kill(getpid(), SIGKILL);
+	}
+	dies(p, SIGKILL);
+	int fd = ok(open("/proc/self/mounts", O_RDONLY));	/* It has an end. */
+	while (ok(read(fd, buf, sizeof(buf))) > 0)
+		continue;
+	p = t_fork();
+	if (p == 0) {
+		ok(chroot("a"));
+		ok(chdir("/b"));
+		ok(pivot_root(".", "old"));
+		ok(access("/old/b", F_OK));
+		fails(access("/b", F_OK), ENOENT);
+		kill(getpid(), SIGKILL);
+	}
+	dies(p, SIGKILL);
+	ok(access("a/old/b", F_OK));		/* What was below is above now. */
+	ok(umount("a/old"));
+	ok(umount("a"));
+	ok(rmdir("a"));
+}
+
 static void
 full_file_system(void)
 {
@@ -846,10 +936,12 @@ static const struct test tests[] = {
 	TEST(permission_matrix),
 	TEST(real_and_effective_ids_for_access),
 	TEST(owners_and_modes),
+	TEST(new_files_in_directories_of_a_group),
 	TEST(times),
 	TEST(changed_root_holds),
 	TEST(current_directory),
 	TEST(mounts),
+	TEST(roots_are_exchanged_downwards),
 	TEST(full_file_system),
 	TEST(device_files),
 	{ NULL, NULL },

@@ -5,6 +5,9 @@
  */
 #include "user/test/test.h"
 #include "machine.h"
+#include <sys/prctl.h>
+
+#include "user/cpu.h"
 
 #define RW (PROT_READ | PROT_WRITE)
 
@@ -265,6 +268,56 @@ shared_file_mapping(void)
 	check_eq(c, 0);
 }
 
+/* A page and a half to four: zeros, in all mappings that there are, which are still the file's. */
+static void
+a_hole_is_seen_through_shared_mappings(void)
+{
+	int fd = ok(open("f", O_RDWR | O_CREAT, 0600)), ready[2], go[2];
+	char *m[3], c;
+	const int first[3] = { 0, 3, 0 }, pages[3] = { 6, 3, 2 };
+
+	ok(ftruncate(fd, 6 * PAGE));
+	for (int i = 0; i < 3; i++)
+		m[i] = ok(mmap(NULL, pages[i] * PAGE, RW, MAP_SHARED, fd, first[i] * PAGE));
+	memset(m[0], 'x', 6 * PAGE);
+	memset(m[1], 'y', 3 * PAGE);
+	check_eq(m[2][0], 'x');
+	check_eq(m[2][PAGE], 'x');
+	ok(pipe(ready));
+	ok(pipe(go));
+	pid_t p = t_fork();
+	if (p == 0) {
+		check(m[0][2 * PAGE] == 'x' && m[1][0] == 'y');
+		check_eq(write(ready[1], "x", 1), 1);
+		check_eq(read(go[0], &c, 1), 1);
+		check(m[0][2 * PAGE] == 0 && m[1][0] == 0 && m[1][PAGE] == 'y');
+		m[0][2 * PAGE + 1] = 'c';
+		_exit(0);
+	}
+	close(ready[1]);
+	check_eq(read(ready[0], &c, 1), 1);
+	ok(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, PAGE + PAGE / 2, 2 * PAGE + PAGE / 2));
+	for (unsigned i = 0; i < 6 * PAGE; i++) {
+		bool hole = i >= PAGE + PAGE / 2 && i < 4 * PAGE;
+
+		check_eq(m[0][i], hole ? 0 : i < 3 * PAGE ? 'x' : 'y');
+	}
+	check(m[1][0] == 0 && m[1][PAGE - 1] == 0 && m[1][PAGE] == 'y');
+	check(m[2][PAGE] == 'x' && m[2][PAGE + PAGE / 2] == 0);
+	check_eq(write(go[1], "x", 1), 1);
+	exits(p, 0);
+	/* One page again, in memory and in the file. */
+	m[0][3 * PAGE + 5] = 'z';
+	check_eq(m[1][5], 'z');
+	check_eq(pread(fd, &c, 1, 3 * PAGE + 5), 1);
+	check_eq(c, 'z');
+	check_eq(pwrite(fd, "w", 1, 3 * PAGE + 6), 1);
+	check_eq(m[1][6], 'w');
+	check_eq(m[0][2 * PAGE + 1], 'c');
+	check_eq(pread(fd, &c, 1, 2 * PAGE + 1), 1);
+	check_eq(c, 'c');
+}
+
 static void
 beyond_the_end_is_sigbus(void)
 {
@@ -483,6 +536,72 @@ mlock_is_harmless(void)
 	m[0] = 1;
 }
 
+#define PR_RAMPART_ALLOW_WX 0x52414d50
+#ifndef PR_SET_MDWE
+#define PR_SET_MDWE 65
+#define PR_GET_MDWE 66
+#define PR_MDWE_REFUSE_EXEC_GAIN 1
+#endif
+
+static int
+run_code(void *m)
+{
+	static const unsigned char code[] = T_CODE_42;
+
+	memcpy(m, code, sizeof(code));
+	__builtin___clear_cache(m, (char *)m + sizeof(code));
+	return ((int (*)(void))m)();
+}
+
+/* The exempt program that the next test starts. Another one takes turns with it on its CPU. */
+static void
+give_the_exemption_back(void)
+{
+	static const unsigned char code[] = T_CODE_42;
+	void *m = ok(mmap(NULL, PAGE, RW | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+	pid_t p;
+
+	ok(pin(0));
+	check_eq(run_code(m), 42);
+	check_eq(prctl(PR_GET_MDWE, 0, 0, 0, 0), 0);
+	ok(prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0));
+	check_eq(prctl(PR_GET_MDWE, 0, 0, 0, 0), PR_MDWE_REFUSE_EXEC_GAIN);
+	p = t_fork();
+	if (p == 0) {
+		for (;;)
+			sched_yield();
+	}
+	for (int i = 0; i < 20; i++) {
+		sched_yield();
+		check_eq(run_code(m), 42);	/* It was there before. */
+	}
+	kill(p, SIGKILL);
+	dies(p, SIGKILL);
+	p = t_fork();
+	if (p == 0)
+		_exit(run_code(m));		/* As a child has it. */
+	exits(p, 42);
+	fails(mmap(NULL, PAGE, RW | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), EACCES);
+	m = t_map(PAGE, RW);
+	memcpy(m, code, sizeof(code));
+	fails(mprotect(m, PAGE, PROT_READ | PROT_EXEC), EACCES);
+}
+
+/* Rampart's alone: elsewhere there is no rule to be exempt from. */
+static void
+an_exemption_given_back_leaves_what_is_there(void)
+{
+	if (access("/proc/harden", F_OK) < 0)
+		return;
+	pid_t p = t_fork();
+	if (p == 0) {
+		ok(prctl(PR_RAMPART_ALLOW_WX, 1, 0, 0, 0));
+		execl("/proc/self/exe", "test-mmap", "--exempt", NULL);
+		_exit(99);
+	}
+	exits(p, 0);
+}
+
 static const struct test tests[] = {
 	TEST(anonymous_memory_is_zero_and_writable),
 	TEST(wrong_arguments),
@@ -496,6 +615,7 @@ static const struct test tests[] = {
 	TEST(private_file_mapping),
 	TEST(a_page_that_was_read_and_made_writable_is_not_the_files),
 	TEST(shared_file_mapping),
+	TEST(a_hole_is_seen_through_shared_mappings),
 	TEST(beyond_the_end_is_sigbus),
 	TEST(brk_grows_and_shrinks),
 	TEST(stack_grows_to_its_limit_and_no_further),
@@ -508,11 +628,17 @@ static const struct test tests[] = {
 	TEST(nothing_is_mapped_at_the_end_of_user_space),
 	TEST(a_stack_near_the_lowest_address_leaves_no_room_below),
 	TEST(mlock_is_harmless),
+	TEST(an_exemption_given_back_leaves_what_is_there),
 	{ NULL, NULL },
 };
 
 int
 main(int argc, char **argv)
 {
+	if (argc > 1 && strcmp(argv[1], "--exempt") == 0) {
+		t_name = argv[1];
+		give_the_exemption_back();
+		return 0;
+	}
 	return t_main(argc, argv, tests);
 }

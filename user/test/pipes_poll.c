@@ -3,12 +3,16 @@
  */
 #include "user/test/test.h"
 #include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/select.h>
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
+
+#include "user/cpu.h"
 
 static volatile sig_atomic_t caught;
 
@@ -412,6 +416,79 @@ epoll_level_edge_oneshot(void)
 	alarm(T_SECONDS);
 }
 
+static int
+watch(int outer, int inner)
+{
+	struct epoll_event in = { .events = EPOLLIN };
+
+	return epoll_ctl(outer, EPOLL_CTL_ADD, inner, &in);
+}
+
+/* No circles, and no more than five on top of each other, whichever of them comes last. */
+static void
+sets_that_watch_sets(void)
+{
+	int s[6], t[6];
+
+	for (int i = 0; i < 6; i++) {
+		s[i] = ok(epoll_create1(0));
+		t[i] = ok(epoll_create1(0));
+	}
+	fails(watch(s[0], s[0]), EINVAL);
+	ok(watch(s[1], s[0]));
+	fails(watch(s[0], s[1]), ELOOP);
+	ok(watch(s[2], s[1]));
+	fails(watch(s[0], s[2]), ELOOP);
+	ok(watch(s[2], s[0]));			/* Two ways are no circle. */
+	ok(epoll_ctl(s[2], EPOLL_CTL_DEL, s[1], NULL));
+	fails(watch(s[0], s[2]), ELOOP);
+	ok(epoll_ctl(s[2], EPOLL_CTL_DEL, s[0], NULL));
+	ok(watch(s[0], s[2]));			/* Now it is none. */
+	fails(watch(s[2], s[1]), ELOOP);
+	ok(epoll_ctl(s[0], EPOLL_CTL_DEL, s[2], NULL));
+	/* From below. */
+	for (int i = 1; i < 4; i++)
+		ok(watch(s[i + 1], s[i]));
+	fails(watch(s[5], s[4]), ELOOP);
+	ok(watch(s[5], s[3]));
+	/* From above. */
+	for (int i = 0; i < 4; i++)
+		ok(watch(t[i], t[i + 1]));
+	fails(watch(t[4], t[5]), ELOOP);
+	/* In the middle: two and three, not three and three. */
+	ok(epoll_ctl(t[1], EPOLL_CTL_DEL, t[2], NULL));
+	fails(watch(t[1], s[3]), ELOOP);
+	fails(watch(t[1], s[3]), ELOOP);
+	ok(watch(t[1], s[2]));
+}
+
+/* The outer set watches the inner one under that many numbers, which may be closed at once. */
+static void
+watch_many_times(int outer, int inner, int times)
+{
+	for (int i = 0; i < times; i++) {
+		int fd = ok(fcntl(inner, F_DUPFD, 50 + i));
+
+		ok(watch(outer, fd));
+		close(fd);
+	}
+}
+
+/* A kernel that goes every way from the top to the bottom has 700 * 700 * 700 of them to go. */
+static void
+sets_that_watch_sets_in_many_ways(void)
+{
+	int s[5];
+
+	t_become(STUDENT);
+	for (int i = 0; i < 5; i++)
+		s[i] = ok(epoll_create1(0));
+	for (int i = 0; i < 3; i++)
+		watch_many_times(s[i + 1], s[i], 700);
+	ok(watch(s[4], s[3]));
+	fails(watch(s[0], s[4]), ELOOP);
+}
+
 static void
 timer_descriptors(void)
 {
@@ -455,6 +532,84 @@ timer_descriptors(void)
 	ok(pipe(fds));
 	fails(timerfd_settime(fds[0], 0, &off, NULL), EINVAL);
 	fails(write(fd, &n, 8), EINVAL);
+}
+
+static int busy_timer;
+static atomic_ulong reads[2];	/* That gave something. */
+static atomic_ulong turns[2];	/* All of them. */
+static atomic_bool is_quiet;	/* No more of them may give anything. */
+static atomic_bool is_over;
+
+static void *
+timer_reader(void *arg)
+{
+	intptr_t me = (intptr_t)arg;
+	uint64_t n;
+
+	(void)!pin((int)me);	/* There may be one CPU alone. */
+	while (!is_over) {
+		bool quiet = is_quiet;
+		ssize_t r = read(busy_timer, &n, sizeof(n));
+
+		if (r == 8) {
+			check(!quiet && n > 0);
+			reads[me]++;
+		} else {
+			check(r == -1 && errno == EAGAIN);
+		}
+		turns[me]++;
+	}
+	return NULL;
+}
+
+/* Until each of them has begun another read, and ended it. */
+static void
+wait_for_readers(void)
+{
+	unsigned long was[2] = { turns[0], turns[1] };
+
+	while (turns[0] < was[0] + 2 || turns[1] < was[1] + 2)
+		t_msleep(1);
+}
+
+/* It fires again as soon as it is read, by two threads at once, in a set that hears of it; the last settime wins. */
+static void
+a_timer_that_fires_all_the_time(void)
+{
+	struct itimerspec all_the_time = { { 0, 1 }, { 0, 1 } }, off = { { 0, 0 }, { 0, 0 } };
+	struct itimerspec much_later = { { 0, 1 }, { 1000, 0 } }, now;
+	struct epoll_event in = { .events = EPOLLIN }, e[8];
+	int ep = ok(epoll_create1(0));
+	pthread_t t[2];
+	uint64_t n;
+
+	t_become(STUDENT);
+	busy_timer = ok(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK));
+	ok(epoll_ctl(ep, EPOLL_CTL_ADD, busy_timer, &in));
+	ok(timerfd_settime(busy_timer, 0, &all_the_time, NULL));
+	for (intptr_t i = 0; i < 2; i++)
+		zero(pthread_create(&t[i], NULL, timer_reader, (void *)i));
+	t_msleep(600);
+	check(reads[0] + reads[1] > 0);
+	for (int i = 0; i < 8; i++) {
+		const struct itimerspec *it = i % 2 ? &off : &much_later;
+
+		ok(timerfd_settime(busy_timer, 0, it, NULL));
+		is_quiet = true;
+		wait_for_readers();
+		ok(timerfd_gettime(busy_timer, &now));
+		check(i % 2 ? now.it_value.tv_sec == 0 && now.it_value.tv_nsec == 0 : now.it_value.tv_sec > 900);
+		check_eq(wait_epoll(ep, e, 0), 0);
+		is_quiet = false;
+		wait_for_readers();
+		ok(timerfd_settime(busy_timer, 0, &all_the_time, NULL));
+		wait_for_readers();
+	}
+	is_over = true;
+	for (int i = 0; i < 2; i++)
+		zero(pthread_join(t[i], NULL));
+	check_eq(wait_epoll(ep, e, 5000), 1);
+	check_eq(read(busy_timer, &n, 8), 8);
 }
 
 static void
@@ -610,7 +765,10 @@ static const struct test tests[] = {
 	TEST(selecting),
 	TEST(event_counters),
 	TEST(epoll_level_edge_oneshot),
+	TEST(sets_that_watch_sets),
+	TEST(sets_that_watch_sets_in_many_ways),
 	TEST(timer_descriptors),
+	TEST(a_timer_that_fires_all_the_time),
 	TEST(signal_descriptors),
 	TEST(named_pipes),
 	TEST(fifo_meetings),

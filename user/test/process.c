@@ -398,6 +398,49 @@ address_space_is_limited(void)
 	fails(mremap(m, 8 << 20, 128 << 20, MREMAP_MAYMOVE), ENOMEM);
 }
 
+/* What a move leaves behind is counted beside what it makes. */
+static void
+moves_that_leave_memory_behind_are_limited(void)
+{
+	size_t size = 20 << 20;
+	char *m = t_map(size, PROT_READ | PROT_WRITE);
+	int n = 0;
+
+	m[5] = 'x';
+	ok(setrlimit(RLIMIT_AS, &(struct rlimit){ 64 << 20, 64 << 20 }));
+	while (n < 10) {
+		char *to = mremap(m, size, size, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, NULL);
+
+		if (to == MAP_FAILED)
+			break;
+		check_eq(to[5], n ? 0 : 'x');
+		n++;
+	}
+	check_eq(errno, ENOMEM);
+	check_eq(n, 2);
+	check_eq(m[5], 0);
+}
+
+/* Memory that is private and writable is data, reserved or not, and also once it becomes so. */
+static void
+data_is_limited(void)
+{
+	int rw = PROT_READ | PROT_WRITE, anonymous = MAP_PRIVATE | MAP_ANONYMOUS;
+	size_t size = 64 << 20;
+	char *m;
+
+	ok(setrlimit(RLIMIT_DATA, &(struct rlimit){ 16 << 20, 16 << 20 }));
+	fails(mmap(NULL, size, rw, anonymous, -1, 0), ENOMEM);
+	fails(mmap(NULL, size, rw, anonymous | MAP_NORESERVE, -1, 0), ENOMEM);
+	ok(mmap(NULL, 4 << 20, rw, anonymous | MAP_NORESERVE, -1, 0));
+	m = ok(mmap(NULL, size, PROT_READ, anonymous | MAP_NORESERVE, -1, 0));
+	fails(mprotect(m, size, rw), ENOMEM);
+	ok(mprotect(m, 4 << 20, rw));
+	m[0] = 'x';
+	fails(mmap(NULL, 12 << 20, rw, anonymous | MAP_NORESERVE, -1, 0), ENOMEM);
+	ok(mmap(NULL, size, rw, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+}
+
 /* - Other ways to be born ---------------------------------------------------------------------- */
 
 static void
@@ -586,6 +629,8 @@ static const struct test tests[] = {
 	TEST(limits_limit),
 	TEST(processor_time_is_limited),
 	TEST(address_space_is_limited),
+	TEST(moves_that_leave_memory_behind_are_limited),
+	TEST(data_is_limited),
 	TEST(vfork_shares_until_exec),
 	TEST(posix_spawn_works),
 	TEST(clone_flags),

@@ -242,6 +242,71 @@ files_outlive_their_process(void)
 	fails(openat(fd_dir, "0", O_RDONLY), ENOENT);
 }
 
+/* Whether the name is one of those that follow each other in `list`, the last one empty. */
+static bool
+is_listed(const char *list, const char *name)
+{
+	for (; *list; list += strlen(list) + 1) {
+		if (strcmp(list, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* The names from the directory's position on, one after the other, as many as one call gives; how many. */
+static int
+list_once(int fd, char *to, size_t size)
+{
+	char buf[8192] __attribute__((aligned(8)));
+	long n = ok(syscall(SYS_getdents64, fd, buf, sizeof(buf)));
+	int names = 0;
+
+	for (long at = 0; at < n; names++) {
+		struct dirent64 *d = (struct dirent64 *)(buf + at);
+		size_t length = strlen(d->d_name) + 1;
+
+		check(d->d_reclen <= n - at && length < size);
+		memcpy(to, d->d_name, length);
+		to += length;
+		size -= length;
+		at += d->d_reclen;
+	}
+	*to = '\0';
+	return names;
+}
+
+/* A position is the user's to choose: one that was never given shows no name that is not there. */
+static void
+positions_that_were_never_given(void)
+{
+	static const char *const dirs[] = {
+		"/proc/sys/kernel/random", "/proc/sys/vm", "/proc/sys/kernel", "/proc/sys", "/proc/self",
+	};
+	static char some[8192];
+
+	t_become(STUDENT);
+	for (size_t i = 0; i < sizeof(dirs) / sizeof(dirs[0]); i++) {
+		int fd = ok(open(dirs[i], O_RDONLY | O_DIRECTORY));
+		char *end = text;
+
+		*end = '\0';
+		while (list_once(fd, end, sizeof(text) - (size_t)(end - text)) > 0) {
+			while (*end)
+				end += strlen(end) + 1;
+		}
+		check(is_listed(text, ".") && is_listed(text, ".."));
+		for (int pos = 0; pos <= 300; pos++) {
+			check_eq(lseek(fd, pos, SEEK_SET), pos);
+			list_once(fd, some, sizeof(some));
+			for (const char *s = some; *s; s += strlen(s) + 1) {
+				if (!is_listed(text, s))
+					t_fail(__FILE__, __LINE__, "%s at %d has \"%.40s\"", dirs[i], pos, s);
+			}
+		}
+		close(fd);
+	}
+}
+
 /* Reads everything of every process, below /proc, until the deadline. */
 static void
 read_everything(const char *dir, int depth, long deadline)
@@ -298,6 +363,7 @@ static const struct test tests[] = {
 	TEST(strangers_see_little),
 	TEST(no_kernel_address_is_shown),
 	TEST(files_outlive_their_process),
+	TEST(positions_that_were_never_given),
 	TEST(processes_end_while_they_are_read),
 	{ NULL, NULL },
 };

@@ -668,6 +668,45 @@ no_new_privileges_by_exec(void)
 	ok(umount2("m", MNT_DETACH));
 }
 
+/* - The kernel's own probes ---------------------------------------------------------------------- */
+
+/* All of the file from its beginning, with nothing but read; strict mode allows no more. */
+static void
+read_all(int fd)
+{
+	static char buf[65536];
+	long n, sum = 0;
+
+	while ((n = syscall(SYS_read, fd, buf, sizeof(buf))) > 0)
+		sum += n;
+	syscall(SYS_exit, n == 0 && sum > 0 ? 7 : 8);
+}
+
+/* Reading how the defences stand makes the kernel call itself: no filter judges that, nobody dies of it. */
+static void
+what_the_kernel_asks_itself_is_not_the_readers(void)
+{
+	if (access("/proc/harden", F_OK) < 0)
+		return;		/* Only Rampart has it. */
+	t_become(STUDENT);
+	ok(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+	for (int strict = 0; strict < 2; strict++) {
+		int fd = ok(open("/proc/harden", O_RDONLY));
+
+		check_eq(in_child({
+			if (strict)
+				ok(prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT));
+			else
+				ok(install(FOR_CALL(SYS_restart_syscall, SECCOMP_RET_KILL_PROCESS)));
+			read_all(fd);
+		}), 7);
+		/* Nor does it leave a lock behind. */
+		check_eq(lseek(fd, 0, SEEK_SET), 0);
+		check_eq(in_child(read_all(fd)), 7);
+		close(fd);
+	}
+}
+
 /* - The mask, Rampart's own -------------------------------------------------------------------- */
 
 static uint64_t mask[8];
@@ -824,6 +863,7 @@ static const struct test tests[] = {
 	TEST(killing_a_thread_leaves_the_others),
 	TEST(status_tells),
 	TEST(no_new_privileges_by_exec),
+	TEST(what_the_kernel_asks_itself_is_not_the_readers),
 	TEST(a_mask_kills),
 	TEST(a_mask_only_shrinks),
 	TEST(a_mask_and_a_filter_both_count),

@@ -171,6 +171,44 @@ giving_the_terminal_up(void)
 	tty();
 }
 
+/* Masters make the names in /dev/pts, and take them away; nobody else does, not even root. */
+static void
+names_of_terminals_are_their_masters(void)
+{
+	char name[32], other[40];
+	struct stat st, now;
+	int n, unlock = 0, master = ok(open("/dev/ptmx", O_RDWR | O_NOCTTY)), slave;
+
+	ok(ioctl(master, TIOCGPTN, &n));
+	ok(ioctl(master, TIOCSPTLCK, &unlock));
+	snprintf(name, sizeof(name), "/dev/pts/%d", n);
+	ok(stat(name, &st));
+	check(S_ISCHR(st.st_mode) && st.st_nlink == 1);
+	fails(unlink(name), EPERM);
+	fails(rmdir(name), ENOTDIR);
+	fails(rename(name, "/dev/pts/other"), EPERM);
+	fails(rename(name, "other"), EXDEV);
+	fails(link(name, "/dev/pts/other"), EPERM);
+	fails(mkdir("/dev/pts/other", 0755), EPERM);
+	fails(symlink(name, "/dev/pts/other"), EPERM);
+	fails(mknod("/dev/pts/other", S_IFCHR | 0600, st.st_rdev), EPERM);
+	fails(mkfifo("/dev/pts/other", 0600), EPERM);
+	fails(open("/dev/pts/other", O_WRONLY | O_CREAT, 0600), EACCES);
+	fails(open("/dev/pts/other", O_RDONLY), ENOENT);
+	fails(unlink("/dev/pts/other"), ENOENT);
+	snprintf(other, sizeof(other), "%s/x", name);
+	fails(mkdir(other, 0755), ENOTDIR);
+	ok(chmod(name, 0600));
+	ok(stat(name, &now));
+	check(now.st_ino == st.st_ino && now.st_nlink == 1 && (now.st_mode & 07777) == 0600);
+	slave = ok(open(name, O_RDWR | O_NOCTTY));
+	check_eq(write(slave, "hi", 2), 2);
+	check_eq(read(master, other, sizeof(other)), 2);
+	close(master);
+	fails(stat(name, &now), ENOENT);
+	close(slave);
+}
+
 static const struct test tests[] = {
 	TEST(it_is_a_terminal),
 	TEST(attributes_round_trip),
@@ -178,6 +216,7 @@ static const struct test tests[] = {
 	TEST(who_is_in_the_foreground),
 	TEST(background_groups_are_stopped),
 	TEST(giving_the_terminal_up),
+	TEST(names_of_terminals_are_their_masters),
 	{ NULL, NULL },
 };
 
