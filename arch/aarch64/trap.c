@@ -94,6 +94,9 @@ user_abort(struct trapframe *tf)
 			     addr);
 		return;
 	}
+	/* How far the kernel's tables lead there would tell where it lies. */
+	if (addr >= USER_END)
+		current->arch.fault_esr = (tf->esr & ~(uint64_t)ESR_FSC) | FSC_TRANSLATION;
 	if (addr < USER_END && vm_fault(current->vm, addr, access, &signo, &code) == 0)
 		return;
 	if (access == PROT_EXEC && is_permission(tf->esr))

@@ -282,6 +282,9 @@ user_exception(struct trapframe *tf)
 	t->arch.fault_vector = tf->vector;
 	t->arch.fault_error = tf->error;
 	if (tf->vector == VEC_PF) {
+		/* Whether the kernel has a page there would tell where it lies. */
+		if (x86_read_cr2() >= USER_END)
+			t->arch.fault_error |= PF_PRESENT;
 		page_fault(tf);
 		return;
 	}

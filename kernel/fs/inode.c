@@ -64,7 +64,7 @@ inode_owner_or_capable(const struct inode *inode)
 {
 	const struct cred *c = fs_cred();
 
-	return c->fsuid == inode->uid || c->euid == 0;
+	return c->fsuid == inode->uid || c->fsuid == 0;
 }
 
 struct timespec
@@ -205,7 +205,7 @@ inode_drop_suid(struct inode *inode)
 {
 	uint32_t mode = inode->mode, drop = 0;
 
-	if (likely(!(mode & (S_ISUID | S_ISGID))) || fs_cred()->euid == 0)
+	if (likely(!(mode & (S_ISUID | S_ISGID))) || fs_cred()->fsuid == 0)
 		return;
 	drop = S_ISUID;
 	if ((mode & (S_ISGID | 010)) == (S_ISGID | 010))
@@ -236,21 +236,26 @@ inode_chmod(const struct path *p, uint32_t mode)
 {
 	struct inode *inode = p->dentry->inode;
 	struct subject who = subject_current(false);
+	int err = 0;
 
 	if (mount_readonly(p->mount))
 		return -EROFS;
-	if (!inode_owner_or_capable(inode))
-		return -EPERM;
-	if ((inode->mode & S_IFMT) == S_IFLNK)
-		return -EOPNOTSUPP;
+	/* With the lock, for a chown that comes first takes the right away. */
 	mutex_lock(&inode->lock);
+	if (!inode_owner_or_capable(inode))
+		err = -EPERM;
+	else if ((inode->mode & S_IFMT) == S_IFLNK)
+		err = -EOPNOTSUPP;
+	if (err)
+		goto out;
 	mode &= 07777;
-	if (!in_group(&who, inode->gid) && who.cred->euid != 0)
+	if (!in_group(&who, inode->gid) && who.uid != 0)
 		mode &= ~S_ISGID;
 	inode->mode = (inode->mode & S_IFMT) | mode;
 	inode->ctime = inode_now();
+out:
 	mutex_unlock(&inode->lock);
-	return 0;
+	return err;
 }
 
 /* uid, gid: UINT32_MAX leaves it. */
@@ -259,25 +264,27 @@ inode_chown(const struct path *p, uint32_t uid, uint32_t gid)
 {
 	struct inode *inode = p->dentry->inode;
 	struct subject who = subject_current(false);
-	bool root = who.cred->euid == 0;
+	bool root = who.uid == 0;
+	uint32_t drop = 0;
 	int err = 0;
 
 	if (mount_readonly(p->mount))
 		return -EROFS;
 	mutex_lock(&inode->lock);
+	/* Programs lose their privilege with their owner, also when root changes it. */
+	if ((inode->mode & S_IFMT) != S_IFDIR)
+		drop = inode->mode & (S_ISUID | (inode->mode & 010 ? S_ISGID : 0));
 	if (!root && uid != UINT32_MAX && !(who.uid == inode->uid && uid == inode->uid))
 		err = -EPERM;
 	if (!root && gid != UINT32_MAX &&
 	    !(who.uid == inode->uid && (in_group(&who, gid) || gid == inode->gid)))
 		err = -EPERM;
+	/* And not by somebody who changes neither owner nor group. */
+	if (!root && drop && who.uid != inode->uid)
+		err = -EPERM;
 	if (err)
 		goto out;
-	/* Programs lose their privilege with their owner, also when root changes it. */
-	if ((inode->mode & S_IFMT) != S_IFDIR) {
-		inode->mode &= ~S_ISUID;
-		if (inode->mode & 010)
-			inode->mode &= ~S_ISGID;
-	}
+	inode->mode &= ~drop;
 	if (uid != UINT32_MAX)
 		inode->uid = uid;
 	if (gid != UINT32_MAX)
@@ -294,6 +301,7 @@ inode_utimens(const struct path *p, const struct timespec *times)
 	struct inode *inode = p->dentry->inode;
 	struct timespec now = inode_now();
 	bool both_now = !times || (times[0].nsec == UTIME_NOW && times[1].nsec == UTIME_NOW);
+	int err = 0;
 
 	for (unsigned i = 0; times && i < 2; i++)
 		if ((uint64_t)times[i].nsec >= NSEC_PER_SEC && times[i].nsec != UTIME_NOW &&
@@ -303,19 +311,22 @@ inode_utimens(const struct path *p, const struct timespec *times)
 		return 0;
 	if (mount_readonly(p->mount))
 		return -EROFS;
+	mutex_lock(&inode->lock);
 	if (!inode_owner_or_capable(inode)) {
 		/* Whoever may write may say "now". */
 		if (!both_now)
-			return -EPERM;
-		if (inode_permission(inode, MAY_WRITE))
-			return -EACCES;
+			err = -EPERM;
+		else if (inode_permission(inode, MAY_WRITE))
+			err = -EACCES;
+		if (err)
+			goto out;
 	}
-	mutex_lock(&inode->lock);
 	if (!times || times[0].nsec != UTIME_OMIT)
 		inode->atime = !times || times[0].nsec == UTIME_NOW ? now : times[0];
 	if (!times || times[1].nsec != UTIME_OMIT)
 		inode->mtime = !times || times[1].nsec == UTIME_NOW ? now : times[1];
 	inode->ctime = now;
+out:
 	mutex_unlock(&inode->lock);
-	return 0;
+	return err;
 }

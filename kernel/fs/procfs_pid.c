@@ -222,13 +222,15 @@ stat_show(struct text *t, const struct proc_node *n)
 {
 	struct snapshot s;
 	struct vm_usage use = {0};
-	bool full = procfs_may_inspect(n->process);
 	struct vm *vm;
+	bool full;
 	int err = snapshot(&s, n);
 
 	if (err)
 		return err;
+	/* In this order: an exec in between may make vm a program that is not the reader's business. */
 	vm = take_vm(n->process);
+	full = procfs_may_inspect(n->process);
 	if (vm)
 		vm_usage(vm, &use);
 	text_printf(t, "%d (%s) %c %d %d %d %u %d 0 %lu %lu %lu %lu %llu %llu %llu %llu ", s.id,

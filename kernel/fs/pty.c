@@ -125,9 +125,23 @@ static int
 slave_open(struct inode *inode, struct file *f)
 {
 	unsigned index = inode->rdev & 0xff;
-	struct pty *p = index < PTYS_MAX ? __atomic_load_n(&ptys[index], __ATOMIC_ACQUIRE) : NULL;
+	struct pty *p = NULL;
+	int err;
 
-	return p ? tty_open_file(&p->tty, f, true) : -EIO;
+	spin_lock(&ptys_lock);
+	if (index < PTYS_MAX)
+		p = ptys[index];
+	/* A node that somebody kept (O_PATH) is not one of the pair that has its number now. */
+	if (p && p->node == f->path.dentry)
+		p->slaves++; /* it stays this pair meanwhile */
+	else
+		p = NULL;
+	spin_unlock(&ptys_lock);
+	if (!p)
+		return -EIO;
+	err = tty_open_file(&p->tty, f, true);
+	slave_closed(&p->tty);
+	return err;
 }
 
 static const struct file_ops slave_ops = {

@@ -32,7 +32,7 @@ tmpfs_inode(struct super *s, struct inode *dir, uint32_t mode, uint32_t rdev, st
 		inode->gid = dir->gid;
 		if (type == S_IFDIR)
 			inode->mode |= S_ISGID;
-		else if ((mode & (S_ISGID | 010)) == (S_ISGID | 010) && !capable() &&
+		else if ((mode & (S_ISGID | 010)) == (S_ISGID | 010) && who.uid != 0 &&
 			 !in_group(&who, dir->gid))
 			inode->mode &= ~S_ISGID; /* who is not of the group makes no program that is */
 	}

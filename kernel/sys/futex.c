@@ -2,6 +2,7 @@
 #include "kernel/proc/futex.h"
 
 #include "kernel/errno.h"
+#include "kernel/fs/procfs.h"
 #include "kernel/mm/uaccess.h"
 #include "kernel/proc/clock.h"
 #include "kernel/proc/process.h"
@@ -107,16 +108,21 @@ sys_get_robust_list(struct trapframe *tf)
 	if (pid) {
 		irqstate_t s = spin_lock_irq(&process_lock);
 		struct thread *t = thread_find(pid);
-		const struct cred *me = cred();
+		struct process *p = t ? t->process : NULL;
+		bool may;
 
-		err = !t || !t->process ? -ESRCH : 0;
-		if (!err && me->euid != 0 && me->euid != t->process->cred.uid)
-			err = -EPERM;
-		if (!err)
+		if (p) {
+			refcount_get(&p->refs);
 			head = t->robust_list.v;
+		}
 		spin_unlock_irq(&process_lock, s);
-		if (err < 0)
-			return err;
+		if (!p)
+			return -ESRCH;
+		/* It tells where the program lies.  Asked last: an exec may have come in between. */
+		may = procfs_may_inspect(p);
+		process_put(p);
+		if (!may)
+			return -EPERM;
 	}
 	err = put_user(arg_user(tf, 2), &len);
 	if (!err)
