@@ -12,6 +12,8 @@
 #include "kernel/fs/poll.h"
 #include "kernel/mm/heap.h"
 #include "kernel/mm/uaccess.h"
+#include "kernel/proc/sched.h"
+#include "kernel/proc/signal.h"
 #include "kernel/proc/thread.h"
 
 #define BUCKETS		64
@@ -183,6 +185,13 @@ epoll_close(struct file *f)
 	kfree(ep);
 }
 
+/* What item it waits for and its file has. */
+static unsigned
+item_poll(const struct epoll_item *it)
+{
+	return file_poll(it->file, NULL) & (it->events | EVENTS_ALWAYS);
+}
+
 /* Is an item of the set ready now?  Items that turn out not to be leave the ready list. */
 static unsigned
 epoll_poll(struct file *f, struct poll_table *pt)
@@ -203,9 +212,16 @@ epoll_poll(struct file *f, struct poll_table *pt)
 		spin_unlock_irq(&ep->lock, s);
 		if (!it)
 			break;
-		/* Off first: a wake-up after the question puts it back. */
+		/*
+		 * One that is ready stays: to put it back would wake who asks here, who would ask again, for ever.
+		 * After one that was not is off the list it is asked again: a wake-up until then did nothing.
+		 */
+		if (item_poll(it)) {
+			mask = POLLIN | POLLRDNORM;
+			break;
+		}
 		item_unready(it);
-		if (file_poll(it->file, NULL) & (it->events | EVENTS_ALWAYS)) {
+		if (item_poll(it)) {
 			item_set_ready(it);
 			mask = POLLIN | POLLRDNORM;
 			break;
@@ -437,16 +453,19 @@ epoll_collect(struct file *epf, uaddr_t addr, int max, uint64_t deadline)
 
 	if (epf->ops != &epoll_ops)
 		return -EINVAL;
-	for (;;) {
+	for (int err = 0;;) {
 		long n = READ_ONCE(ep->nready) ? send_events(ep, addr, max) : 0;
-		int err;
 
-		if (n || !deadline)
+		if (n || !deadline || err == -ETIMEDOUT)
 			return n;
-		err = wait_event_until(&ep->wait, READ_ONCE(ep->nready), deadline);
-		if (err == -ETIMEDOUT)
-			return 0;
 		if (err)
 			return -EINTR; /* never restarted, as Linux */
+		err = wait_event_until(&ep->wait, READ_ONCE(ep->nready), deadline);
+		/* Items may become ready all the time, and not be when asked. */
+		if (!err && signal_pending())
+			err = -ERESTARTSYS;
+		if (!err && deadline != NO_DEADLINE && clock_monotonic() >= deadline)
+			err = -ETIMEDOUT;
+		cond_resched();
 	}
 }

@@ -6,6 +6,8 @@
 #include "kernel/errno.h"
 #include "kernel/lib/string.h"
 #include "kernel/mm/heap.h"
+#include "kernel/proc/sched.h"
+#include "kernel/proc/signal.h"
 #include "kernel/proc/thread.h"
 
 #define POLL_ON_STACK 8u
@@ -124,7 +126,10 @@ poller_finish(struct poller *p)
 	}
 }
 
-/* Sleeps until a file of p wakes it.  0, -ETIMEDOUT or -ERESTARTSYS. */
+/*
+ * Sleeps until a file of p wakes it.  0, -ETIMEDOUT or -ERESTARTSYS: these two also if files wake it all the
+ * time, of which none is ready.
+ */
 static int
 poller_sleep(struct poller *p, uint64_t deadline)
 {
@@ -133,6 +138,11 @@ poller_sleep(struct poller *p, uint64_t deadline)
 	/* Cleared before the next pass looks at the files: what comes later sets it again. */
 	__atomic_store_n(&p->triggered, false, __ATOMIC_SEQ_CST);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (!err && signal_pending())
+		err = -ERESTARTSYS;
+	if (!err && deadline != NO_DEADLINE && clock_monotonic() >= deadline)
+		err = -ETIMEDOUT;
+	cond_resched();
 	return err;
 }
 

@@ -16,6 +16,7 @@
 #include "kernel/mm/heap.h"
 #include "kernel/mm/uaccess.h"
 #include "kernel/proc/process.h"
+#include "kernel/proc/sched.h"
 
 #define PTYS_MAX      64
 #define SLAVE_MAJOR   136
@@ -281,6 +282,9 @@ master_read(struct file *f, struct uio *u, uint64_t *pos unused)
 			if (uio_write_to(u, buf, n) != (ssize_t)n)
 				return done ? done : -EFAULT;
 			done += (ssize_t)n;
+			if (signal_pending())
+				break;
+			cond_resched();
 			continue;
 		}
 		if (done)
@@ -327,6 +331,9 @@ master_write(struct file *f, struct uio *u, uint64_t *pos unused)
 				return done ? done : -EFAULT;
 			tty_receive(&p->tty, buf, (size_t)n);
 			done += n;
+			if (signal_pending())
+				break;
+			cond_resched();
 			continue;
 		}
 		if (f->flags & O_NONBLOCK)

@@ -269,8 +269,9 @@ shmem_read(struct file *f, struct uio *u, uint64_t *pos)
 		}
 		*pos += (uint64_t)moved;
 		done += moved;
-		if ((size_t)moved < n)
+		if ((size_t)moved < n || signal_killed())
 			break;
+		cond_resched();
 	}
 	inode_touch_atime(f);
 	return done;
@@ -312,8 +313,9 @@ write_locked(struct inode *inode, struct uio *u, uint64_t *pos)
 		done += moved;
 		if (*pos > inode->size)
 			WRITE_ONCE(inode->size, *pos);
-		if ((size_t)moved < n)
+		if ((size_t)moved < n || signal_killed())
 			break;
+		cond_resched();
 	}
 	return done ? done : err;
 }

@@ -8,6 +8,7 @@
 #include "kernel/mm/heap.h"
 #include "kernel/mm/uaccess.h"
 #include "kernel/proc/process.h"
+#include "kernel/proc/sched.h"
 #include "kernel/proc/signal.h"
 #include "kernel/proc/thread.h"
 
@@ -378,8 +379,10 @@ tty_read(struct file *f, struct uio *u, uint64_t *pos unused)
 		}
 		if (end || u->left == 0)
 			return done;
-		if (n == sizeof(buf))
+		if (n == sizeof(buf) && !signal_pending()) {
+			cond_resched();
 			continue; /* there may be more */
+		}
 		if (canonical ? done > 0 : (size_t)done >= enough && (done || !interval))
 			return done;
 		if (f->flags & O_NONBLOCK)
@@ -452,8 +455,9 @@ tty_write(struct file *f, struct uio *u, uint64_t *pos unused)
 				break;
 		}
 		done += (ssize_t)out;
-		if (err)
+		if (err || signal_pending())
 			break;
+		cond_resched();
 	}
 	mutex_unlock(&t->write_mutex);
 	return done ? done : err;

@@ -3,6 +3,7 @@
  */
 #include "kernel/errno.h"
 #include "kernel/lib/print.h"
+#include "kernel/lib/string.h"
 #include "kernel/mm/page.h"
 #include "kernel/mm/vm.h"
 #include "kernel/proc/process.h"
@@ -75,26 +76,25 @@ static void
 kill_users(const struct vm *vm, uint64_t rss)
 {
 	struct siginfo info = {.signo = SIGKILL, .code = SI_KERNEL};
-	int pids[16];
-	unsigned n = 0;
+	char name[THREAD_NAME_LEN];
 	irqstate_t s = spin_lock_irq(&process_lock);
 	struct process *p;
+	int first = 0;
 
-	list_for_each(p, &process_all, all)
-		if (p->vm == vm && n < ARRAY_LEN(pids))
-			pids[n++] = p->pid;
-	spin_unlock_irq(&process_lock, s);
-
-	for (unsigned i = 0; i < n; i++) {
-		p = process_find(pids[i]);
-		if (p == NULL)
+	/* All of them, for vm is not chosen again: one that lived on would keep the memory. */
+	list_for_each(p, &process_all, all) {
+		if (p->vm != vm)
 			continue;
-		if (i == 0)
-			kalert("out of memory: killed process %d (%s), %lu KiB resident\n", p->pid,
-			       p->name, rss << (PAGE_SHIFT - 10));
+		if (!first) {
+			first = p->pid;
+			strlcpy(name, p->name, sizeof(name));
+		}
 		signal_send_process(p, &info);
-		process_put(p);
 	}
+	spin_unlock_irq(&process_lock, s);
+	if (first)
+		kalert("out of memory: killed process %d (%s), %lu KiB resident\n", first, name,
+		       rss << (PAGE_SHIFT - 10));
 }
 
 int

@@ -251,13 +251,26 @@ vm_insert(struct vm *vm, struct vma *a, struct vma **dead)
 void
 vm_merge_range(struct vm *vm, uint64_t start, uint64_t end, struct vma **dead)
 {
-	unsigned i = vm_index(vm, start);
+	unsigned i = vm_index(vm, start), to;
 
 	if (i > 0)
 		i--;
-	while (i < vm->count && vm->areas[i]->start <= end)
-		if (!join(vm, i, dead))
-			i++;
+	if (i == vm->count)
+		return;
+	/* In one pass, however many are joined: areas[to] is the last that stays. */
+	for (to = i++; i < vm->count && vm->areas[to]->start <= end; i++) {
+		struct vma *a = vm->areas[to], *b = vm->areas[i];
+
+		if (!alike(a, b)) {
+			vm->areas[++to] = b;
+			continue;
+		}
+		a->end = b->end;
+		a->flags |= b->flags;
+		bury(b, dead);
+	}
+	if (++to < i)
+		index_remove(vm, to, i - to);
 }
 
 /* Splits the area that addr lies inside of, if there is one. */
