@@ -344,6 +344,7 @@ item_add(struct file *epf, struct file *f, int fd, uint32_t events, uint64_t dat
 	list_init(&it->ready);
 	list_push_back(bucket(ep, f, fd), &it->hash);
 	list_push_back(&f->epoll_items, &it->file_link);
+	f->watched = true;
 	table.item = it;
 	if (file_poll(f, &table.pt) & (events | EVENTS_ALWAYS))
 		item_set_ready(it);

@@ -40,6 +40,7 @@ file_alloc(const struct path *path, unsigned flags, const struct file_ops *ops, 
 	f->data = NULL;
 	mutex_init(&f->pos_lock);
 	list_init(&f->epoll_items);
+	f->watched = false;
 	*out = f;
 	return 0;
 }

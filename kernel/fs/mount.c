@@ -499,9 +499,13 @@ print_mount(struct text *t, const struct mount *m, const char *place, bool info)
 {
 	if (info) {
 		unsigned dev = m->super->dev;
+		int parent;
 
-		text_printf(t, "%d %d %u:%u / ", m->id, m->parent ? m->parent->id : 1,
-			    dev >> 8 & 0xfff, (dev & 0xff) | (dev >> 12 & 0xfff00));
+		spin_lock(&vfs_lock); /* it may be unmounted meanwhile, and the parent go */
+		parent = m->parent ? m->parent->id : 1;
+		spin_unlock(&vfs_lock);
+		text_printf(t, "%d %d %u:%u / ", m->id, parent, dev >> 8 & 0xfff,
+			    (dev & 0xff) | (dev >> 12 & 0xfff00));
 		print_escaped(t, place);
 		text_printf(t, " ");
 		print_flags(t, m->flags);

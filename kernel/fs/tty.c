@@ -10,6 +10,7 @@
 #include "kernel/proc/process.h"
 #include "kernel/proc/sched.h"
 #include "kernel/proc/signal.h"
+#include "kernel/proc/sigqueue.h"
 #include "kernel/proc/thread.h"
 
 #define TCGETS	   0x5401u
@@ -121,11 +122,12 @@ session_set(struct tty *t)
 	p->tty = t;
 }
 
-/* Takes t away from its session and tells the foreground group. */
+/* Takes t away from its session and tells the foreground group.  process_lock may be held. */
 static void
 session_end(struct tty *t)
 {
-	irqstate_t s = spin_lock_irq(&process_lock);
+	irqstate_t s;
+	bool taken = signal_tree_lock(&s);
 	int pgrp = t->pgrp;
 	struct process *leader = t->session ? process_find_locked(t->session) : NULL;
 
@@ -134,11 +136,11 @@ session_end(struct tty *t)
 		signal_send_kernel(leader, SIGCONT);
 	}
 	session_clear(t);
-	spin_unlock_irq(&process_lock, s);
 	if (pgrp) {
 		(void)!signal_send_group(pgrp, SIGHUP);
 		(void)!signal_send_group(pgrp, SIGCONT);
 	}
+	signal_tree_unlock(taken, s);
 }
 
 void
@@ -161,21 +163,24 @@ tty_session_exit(struct process *leader)
 	irqstate_t s = spin_lock_irq(&process_lock);
 	struct tty *t = leader->tty;
 
-	/* A leader can hold another session's terminal only until that is cleared. */
-	if (t && t->session != leader->sid)
-		t = NULL;
-	spin_unlock_irq(&process_lock, s);
-	if (t)
+	/*
+	 * A leader can hold another session's terminal only until that is cleared.  In one hold of the lock: a
+	 * pseudo terminal whose session is over may be made anew for somebody else.
+	 */
+	if (t && t->session == leader->sid)
 		tty_hangup(t);
+	spin_unlock_irq(&process_lock, s);
 }
 
 void
 tty_vhangup_current(void)
 {
-	struct tty *t = READ_ONCE(current->process->tty);
+	irqstate_t s = spin_lock_irq(&process_lock); /* it stays the process's meanwhile */
+	struct tty *t = current->process->tty;
 
 	if (t)
 		tty_hangup(t);
+	spin_unlock_irq(&process_lock, s);
 }
 
 static long
@@ -281,17 +286,33 @@ tty_open_file(struct tty *t, struct file *f, bool may_control)
 	return 0;
 }
 
+static void
+tty_release(struct file *f)
+{
+	struct tty *t = ((struct tty_file *)f->data)->tty;
+
+	kfree(f->data);
+	if (t->driver->close)
+		t->driver->close(t);
+}
+
 static int
 tty_open(struct inode *inode unused, struct file *f)
 {
 	struct tty *t = f->data;
+	int err;
 
-	if (!t) {
-		/* /dev/tty: whatever the process's own is */
-		t = READ_ONCE(current->process->tty);
-		return t ? tty_open_file(t, f, false) : -ENXIO;
+	if (t)
+		return tty_open_file(t, f, true);
+	/* /dev/tty: whatever the process's own is */
+	t = READ_ONCE(current->process->tty);
+	err = t ? tty_open_file(t, f, false) : -ENXIO;
+	/* After a hang-up a pseudo terminal may have become somebody else's before it was open. */
+	if (!err && READ_ONCE(current->process->tty) != t) {
+		tty_release(f);
+		err = -ENXIO;
 	}
-	return tty_open_file(t, f, true);
+	return err;
 }
 
 static int
@@ -302,16 +323,6 @@ console_open(struct inode *inode unused, struct file *f)
 	if (!err)
 		((struct tty_file *)f->data)->immortal = true;
 	return err;
-}
-
-static void
-tty_release(struct file *f)
-{
-	struct tty *t = ((struct tty_file *)f->data)->tty;
-
-	kfree(f->data);
-	if (t->driver->close)
-		t->driver->close(t);
 }
 
 /* ---- Reading and writing ---- */

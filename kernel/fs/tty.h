@@ -1,8 +1,8 @@
 /*
  * Terminals: a driver below, the line discipline in between, files and job control above.
  *
- * Locks: process_lock guards session and foreground group; tty.lock, taken with interrupts off
- * because input comes from interrupts, guards the rest.  Signals are sent with neither held.
+ * Locks: process_lock guards session and foreground group; then tty.lock, taken with interrupts off
+ * because input comes from interrupts, guards the rest.  Signals are sent without it.
  */
 #pragma once
 
@@ -102,7 +102,10 @@ extern const struct file_ops tty_ops; /* chrdev data: the struct tty; NULL: /dev
 extern const struct file_ops console_ops; /* /dev/console: the same, never a controlling terminal */
 /* Opens a terminal for f: for chrdev opens of drivers that find their tty themselves. */
 must_use int tty_open_file(struct tty *t, struct file *f, bool may_control);
-/* The other end is gone: wakes and ends every user, SIGHUP and SIGCONT to the foreground. */
+/*
+ * The other end is gone: wakes and ends every user, SIGHUP and SIGCONT to the foreground.  process_lock may
+ * be held.
+ */
 void tty_hangup(struct tty *t);
 /* A session leader ends: its terminal is nobody's any more.  No locks held. */
 void tty_session_exit(struct process *leader);

@@ -303,6 +303,7 @@ struct file {
 	struct mutex pos_lock;
 	void *data; /* the driver's */
 	struct list epoll_items; /* kernel/fs/epoll.c: who watches it; empty at creation */
+	bool watched;		 /* somebody has: only ever set */
 };
 
 /* Opens path for the kernel (exec, the console), relative to the current root and cwd. */
@@ -475,7 +476,8 @@ void epoll_release(struct file *f);
 static inline void
 epoll_file_released(struct file *f)
 {
-	if (unlikely(!list_empty(&f->epoll_items)))
+	/* Not whether the list is empty: who empties it may not be done with f. */
+	if (unlikely(f->watched))
 		epoll_release(f);
 }
 /*
