@@ -11,6 +11,7 @@ import copy
 import itertools
 import re
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -45,12 +46,28 @@ class Section(NamedTuple):
     executable: bool
 
 
+def defined(path: Path) -> set[str]:
+    """The names that an object file defines for others. ImageError if it is none."""
+    try:
+        with open(path, "rb") as file:
+            table = ELFFile(file).get_section_by_name(".symtab")
+            if table is None:
+                return set()
+            names, data = table.stringtable.data(), table.data()
+    except Exception as error:      # noqa: B902 - whatever a hostile assembler made
+        raise ImageError(f"{path.name}: no object file: {error}") from error
+    return {names[at:names.index(b"\0", at)].decode(errors="replace")
+            for at, info, _, section, _, _ in iter_unpack("<IBBHQQ", data)
+            if info >> 4 != _STB_LOCAL and section != _SHN_UNDEF}
+
+
 class Image:
     """One ELF file with symbols and DWARF. Open for as long as the object lives."""
 
-    def __init__(self, path: str | Path, slide: int | None = 0, doubted: Collection[str] = ()) -> None:
+    def __init__(self, path: str | Path, slide: int | None = 0, believed: Collection[str] | None = None) -> None:
         """Reads symbols at once and DWARF when asked. ImageError if there is no such file or no symbol.
-        doubted: source files whose own structures count only where no other file has one of that name."""
+        believed: source files whose structures come before all others', where somebody may want to be misunderstood: then no
+        symbol is known that is defined twice, and no unit that another one's name stands on, too."""
         self.path, self._slide = Path(path), slide
         try:
             self._file = open(path, "rb")
@@ -60,6 +77,7 @@ class Image:
         self.entry = int(self._elf["e_entry"])
         self._by_name: dict[str, int] = {}
         self._sizes: dict[str, int] = {}
+        self._twice: set[str] = set()       # of a submission: nobody knows which of them the kernel uses
         functions: list[tuple[int, str]] = []
         table = self._elf.get_section_by_name(".symtab")
         if table is None:
@@ -69,6 +87,8 @@ class Image:
             name = names[at:names.index(b"\0", at)].decode()
             if not name or section == _SHN_UNDEF or info & 15 in (_STT_FILE, _STT_SECTION):
                 continue
+            if believed is not None and self._by_name.get(name, value) != value:
+                self._twice.add(name)
             if name in self._by_name and info >> 4 == _STB_LOCAL:
                 continue
             self._by_name[name], self._sizes[name] = value, size
@@ -80,7 +100,7 @@ class Image:
         base, start = _LOADED_AT.get(self._elf["e_machine"]), self._by_name.get("__image_start")
         if base is not None and start is not None:
             self._loads = [(va, base + va - start, size) for va, _, size in self._loads]
-        self._layouts = _Layouts(self.path.name, self._elf, doubted)
+        self._layouts = _Layouts(self.path.name, self._elf, believed)
 
     def close(self) -> None:
         """Closes the file, for every place of this image."""
@@ -143,7 +163,9 @@ class Image:
         return name in self._by_name
 
     def sym(self, name: str) -> int:
-        """The running address of a symbol. ImageError if there is none."""
+        """The running address of a symbol. ImageError if there is none, or (of a submission) more than one."""
+        if name in self._twice:
+            raise ImageError(f"the kernel has a symbol {name!r} of its own: give the submission's another name")
         try:
             return self._by_name[name] + self.slide
         except KeyError:
@@ -234,8 +256,8 @@ class Image:
 class _Layouts:
     """Layouts by DWARF, read as far as needed: one for every place of an image."""
 
-    def __init__(self, name: str, elf: ELFFile, doubted: Collection[str]) -> None:
-        self.name, self._elf, self._doubted = name, elf, doubted
+    def __init__(self, name: str, elf: ELFFile, believed: Collection[str] | None) -> None:
+        self.name, self._elf, self._believed = name, elf, believed
         self._units: dict[int, dict[str, DIE]] = {}     # by offset: those that were read, and what each defines
 
     @lru_cache(maxsize=None)
@@ -267,7 +289,7 @@ class _Layouts:
         return offset, _strip(die)
 
     def _struct(self, name: str) -> DIE:
-        """The definition of "struct x" or "union x": the first of the units that are not doubted, or else of those."""
+        """The definition of "struct x" or "union x": the first of the units that are believed, or else of the others."""
         likely = self._that_mention(name.partition(" ")[2].encode())
         others = [at for at, _ in _units(self._info) if at not in likely]       # of a compiler with other tables of names
         for at in itertools.chain(self._trusted_first(likely), self._trusted_first(others)):
@@ -299,15 +321,23 @@ class _Layouts:
         signs = [name + b"\0", *(at.to_bytes(4, "little") for at in places)]
         return [at for at, end in _units(self._info) if any(self._info.find(s, at, end) >= 0 for s in signs)]
 
+    @cached_property
+    def _sources(self) -> dict[int, str]:
+        """What each unit says that it was made of. A submission's assembly can say anything, but not that it alone is a file
+        of which there is another unit."""
+        out = {}
+        for at, _ in _units(self._info):
+            name = self._dwarf.get_CU_at(at).get_top_DIE().attributes.get("DW_AT_name")
+            out[at] = "" if name is None else name.value.decode(errors="replace").removeprefix("./")
+        twice = sorted({n for n, count in Counter(out.values()).items() if count > 1 and n in (self._believed or ())})
+        if twice:
+            raise ImageError(f"{self.name}: more than one unit says that it is {twice[0]}")
+        return out
+
     def _trusted_first(self, units: list[int]) -> Iterator[int]:
-        later = []
-        for at in units:
-            name = self._dwarf.get_CU_at(at).get_top_DIE().attributes.get("DW_AT_name") if self._doubted else None
-            if name is not None and name.value.decode(errors="replace").removeprefix("./") in self._doubted:
-                later.append(at)
-            else:
-                yield at
-        yield from later
+        if self._believed is None:
+            return iter(units)
+        return iter(sorted(units, key=lambda at: self._sources[at] not in (self._believed or ())))
 
     def _defined_in(self, at: int) -> dict[str, DIE]:
         """What a unit defines, by "struct x" and "union x"."""

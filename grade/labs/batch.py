@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import argparse
 import csv
+import gzip
 import html
 import json
+import lzma
 import os
 import re
 import shutil
@@ -22,11 +24,12 @@ import tarfile
 import tempfile
 import time
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 from grade.labs import tree
 from grade.labs.grading import digest
@@ -38,6 +41,7 @@ from grade.labs.workshop import FILE_MAX, SubmissionError, Workshop
 ROOT = Path(__file__).resolve().parent.parent.parent
 ONE_SECONDS = 3600          # a grader that takes longer hangs itself
 MEMBERS_MAX = 10000         # entries of an archive that are looked at
+ARCHIVE_MAX = 256 << 20     # bytes of a .tar.gz without the .gz: one of a megabyte may hold a gigabyte, in a name alone
 SUFFIX = re.compile(r"\.(tar|tar\.gz|tgz|zip)$")
 COLUMNS = ["submission", "score", "max", "state", "was", "seed", "files", "report"]
 
@@ -85,12 +89,30 @@ def _members(path: Path) -> Iterator[tuple[str, int, Callable[[], BinaryIO | Any
                 if not info.is_dir() and (info.external_attr >> 16) & 0o170000 in (0, 0o100000):
                     yield info.filename, info.file_size, lambda i=info: archive.open(i)     # type: ignore[misc]
         return
-    with tarfile.open(path) as tar:
+    with _unzipped(path) as plain, tarfile.open(fileobj=plain) as tar:
         for count, member in enumerate(tar):
             if count >= MEMBERS_MAX:
                 return
             if member.isreg():
                 yield member.name, member.size, lambda m=member: tar.extractfile(m)         # type: ignore[misc]
+
+
+def _unzipped(path: Path) -> IO[bytes]:
+    """A .tar or .tar.gz as a .tar of bounded size."""
+    with open(path, "rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b"
+    out = tempfile.TemporaryFile()
+    try:
+        with (gzip.open if zipped else open)(path, "rb") as source:
+            while piece := source.read(1 << 20):
+                if out.tell() + len(piece) > ARCHIVE_MAX:
+                    raise tarfile.ReadError(f"it holds more than {ARCHIVE_MAX >> 20} MiB")
+                out.write(piece)
+        out.seek(0)
+    except BaseException:
+        out.close()
+        raise
+    return out
 
 
 def unpack(lab: Lab, path: Path, dest: Path) -> None:
@@ -112,7 +134,7 @@ def unpack(lab: Lab, path: Path, dest: Path) -> None:
             (dest / target).parent.mkdir(parents=True, exist_ok=True)
             (dest / target).write_bytes(data)
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError, ValueError,
-            KeyError) as error:
+            KeyError, zlib.error, lzma.LZMAError) as error:
         if isinstance(error, SubmissionError):
             raise
         raise SubmissionError(f"the archive cannot be read: {error}", "not an archive") from error
@@ -195,7 +217,12 @@ def _digest_of(lab: Lab, folder: Path) -> str:
     """The digest of what would be graded; of nothing where the grader will refuse it."""
     try:
         names = [*lab.editable, *(n for n in lab.new_files if (folder / n).exists())]
-        return digest({n: (folder / n).read_bytes()[:FILE_MAX + 1] for n in names if not (folder / n).is_symlink()})
+        files = {}
+        for path in (folder / n for n in names):
+            if not path.is_file() or path.is_symlink() or path.stat().st_size > FILE_MAX:
+                return ""       # a pipe would never end
+            files[str(path.relative_to(folder))] = path.read_bytes()
+        return digest(files)
     except OSError:
         return ""
 

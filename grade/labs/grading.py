@@ -24,7 +24,7 @@ from grade.deadline import Deadline, DeadlineError
 from grade.exclog import TripleFault
 from grade.gdbstub import GdbClosed, GdbError, Stop
 from grade.image import Image, ImageError
-from grade.labs import autopsy, limits
+from grade.labs import autopsy, limits, tree
 from grade.labs.classkey import Twist
 from grade.labs.spec import Lab
 from grade.labs.workshop import Built, SubmissionError, Workshop
@@ -526,8 +526,10 @@ def digest(submission: dict[str, bytes]) -> str:
 
 
 def open_image(lab: Lab, built: Built) -> Image:
-    """A submission's image. What its own files say of structures that others define too is not asked."""
-    return Image(built.symbols, slide=None, doubted=lab.editable)
+    """A submission's image. What its own files say of structures that others define too is not asked, and no symbol is
+    believed that they define once more."""
+    sources = {n for n in tree.files(built.folder) if n.startswith(("arch/", "kernel/")) and n.endswith(".c")}
+    return Image(built.symbols, slide=None, believed=sources - set(lab.everywhere))
 
 
 def _open(lab: Lab, built: Built) -> Image:

@@ -14,19 +14,29 @@ from grade.labs.page import as_html, in_words, verb
 FORMAT = "rampart/grade/1"
 
 
+def _all_plain(value: Any) -> Any:
+    """The same with every text plain: names of symbols and of threads are the submission's, too."""
+    if isinstance(value, str):
+        return plain(value)
+    if isinstance(value, list):
+        return [_all_plain(v) for v in value]
+    if isinstance(value, dict):
+        return {key: _all_plain(v) for key, v in value.items()}
+    return value
+
+
 def as_dict(grade: Grade) -> dict[str, Any]:
     """The grade as plain data: what report.json holds (grade/schemas/report.json)."""
     def verdict(v: Verdict) -> dict[str, Any]:
         out: dict[str, Any] = {"name": v.name, "title": v.title, "passed": v.passed, "seen": plain(v.seen)}
         if v.points:
             out |= {"points": v.points if v.passed and not grade.gated else 0, "max": v.points,
-                    "expected": plain(v.expected), "look": v.look}
+                    "expected": plain(v.expected), "look": plain(v.look)}
         if v.picture is not None:
-            out["picture"] = v.picture
+            out["picture"] = _all_plain(v.picture)
         return out
 
-    lost = grade.lost and {key: [plain(x) for x in value] if key == "console" else value
-                           for key, value in grade.lost.items()}
+    lost = _all_plain(grade.lost)
     return {"format": FORMAT, "lab": grade.lab.name, "arch": grade.lab.arch, "title": grade.lab.title,
             "score": grade.score, "max": grade.lab.points, "submission": grade.submission, "seed": grade.seed,
             "twist": grade.twist.text if grade.twist else "",

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from grade import fetch_busybox
 from grade.debian import FetchError
+from grade.image import ImageError, defined
 from grade.initrd import build as build_initrd
 from grade.labs import tree
 from grade.labs.sandbox import Sandbox
@@ -241,6 +242,7 @@ class Workshop:
         said = self._make(work, ["kernel"], None)
         if said is not None:
             raise SubmissionError(said, "does not compile")
+        self._renamed(work)
         out = work / "build" / self.arch
         lab = work / "build" / "lab"
         programs = {p.name: self.base / "build" / "lab" / p.name for p in lab.iterdir() if p.name != "initrd.cpio"}
@@ -252,6 +254,22 @@ class Workshop:
             if not made.is_file() or made.resolve() != work.resolve() / made.relative_to(work):
                 raise SubmissionError(f"the build made no {made.name}", "does not compile")
         return Built(work, out / "rampart", out / "rampart.sym", initrd, programs)
+
+    def _renamed(self, work: Path) -> None:
+        """Each file that is not a submission's must define what it always does, however the submission's headers change it:
+        the grader asks for it by name."""
+        out = self.base / "build" / self.arch
+        for known in sorted(p for top in ("arch", "kernel") for p in (out / top).rglob("*.o")):
+            name = known.relative_to(out)
+            if any(str(name.with_suffix("")) == str(Path(n).with_suffix("")) for n in self.lab.editable):
+                continue
+            try:
+                lacks = defined(known) - defined(work / "build" / self.arch / name)
+            except ImageError as error:
+                raise SubmissionError(str(error), "does not compile") from error
+            if lacks:
+                raise SubmissionError(f"by the submission's headers {name.with_suffix('')} defines no {min(lacks)} any more",
+                                      "does not compile")
 
     def build_on(self, files: dict[str, bytes]) -> None:
         """Builds these, and everything from now on upon their objects. Only for whoever trusts all that is to come: it could

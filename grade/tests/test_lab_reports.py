@@ -163,3 +163,13 @@ def test_the_files_of_a_report_are_whole_when_report_json_is_there(tmp_path: Pat
     report.write(data, tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["report.html", "report.json", "report.xml"]
     assert json.loads((tmp_path / "report.json").read_text()) == data
+
+
+def test_no_name_of_a_submissions_draws_on_a_terminal() -> None:
+    lab = lab_named(ROOT, "stack-guard")
+    lost = {"what": f"hangs {EVIL}", "exception": f"#UD at {EVIL}", "calls": [["die", EVIL]], "console": [EVIL]}
+    picture = copy.deepcopy(PICTURE)
+    picture["space"] = picture["runs"][2]["what"] = EVIL
+    check = Verdict("guard-below-every-stack", "t", 15, seen=EVIL, expected=EVIL, look=EVIL, picture=picture)
+    data = report.as_dict(Grade(lab, 7, "bubblewrap", "gcc", [], [check], lost=lost))
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f]", report.terminal(data) + page.as_html(data) + formats.as_autolab(data))

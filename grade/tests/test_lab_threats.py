@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 import os
 import re
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from grade.image import Image
+from grade.image import Image, ImageError
 from grade.lab import main
 from grade.labs import batch, report
 from grade.labs.grading import Grade, grade, open_image
@@ -176,6 +177,67 @@ def test_a_submission_that_describes_another_layout_is_not_believed(workshop: Wo
         workshop.discard(built)
 
 
+FORGED = '''
+__asm__(".pushsection .debug_abbrev,\\"\\",%progbits\\n"
+	"1:	.byte 1, 0x11, 1, 0, 0\\n"				/* a unit that says no name */
+	"	.byte 2, 0x13, 1, 0x03, 0x08, 0x0b, 0x05, 0, 0\\n"	/* a structure: name, size */
+	"	.byte 3, 0x0d, 0, 0x03, 0x08, 0x49, 0x13, 0x38, 0x05, 0, 0\\n" /* a member: name, type, place */
+	"	.byte 4, 0x24, 0, 0x0b, 0x0b, 0x3e, 0x0b, 0, 0, 0\\n"	/* a basic type: size, encoding */
+	"	.popsection\\n"
+	"	.pushsection .debug_info,\\"\\",%progbits\\n"
+	"2:	.long 5f - 3f\\n"
+	"3:	.short 5\\n	.byte 1, 8\\n	.long 1b\\n"
+	"	.byte 1\\n"
+	"4:	.byte 4, 8, 7\\n"
+	"	.byte 2\\n	.asciz \\"frame_cache\\"\\n	.short 4104\\n"
+	"	.byte 3\\n	.asciz \\"in_use\\"\\n	.long 4b - 2b\\n	.short 4096\\n"
+	"	.byte 0, 0\\n"
+	"5:	.popsection\\n");
+'''
+
+
+@pytest.mark.parametrize("says", ["", "made-up.c", "kernel/mm/page.c"])
+def test_a_unit_of_forged_debug_information_is_not_believed(workshop: Workshop, answer: dict[str, bytes], says: str) -> None:
+    code = FORGED if not says else FORGED.replace("1, 0x11, 1, 0, 0", "1, 0x11, 1, 3, 8, 0, 0").replace(
+        '\t.byte 1\\n"\n\t"4:', f'\t.byte 1\\n\t.asciz \\"{says}\\"\\n"\n\t"4:')
+    assert says in code
+    built = workshop.build(answer | {GUARD: answer[GUARD] + code.encode()}, "forged")
+    try:
+        with contextlib.closing(open_image(workshop.lab, built)) as image:
+            if says.startswith("kernel"):
+                with pytest.raises(ImageError, match="more than one unit"):
+                    image.offsetof("struct frame_cache", "in_use")
+            else:
+                assert image.offsetof("struct frame_cache", "in_use") < 4096
+    finally:
+        workshop.discard(built)
+
+
+@pytest.mark.parametrize("name, how", [("oops", "static "), ("caches", "")], ids=["a file's own", "in place of another file's own"])
+def test_a_symbol_that_a_submission_defines_once_more_is_not_believed(workshop: Workshop, answer: dict[str, bytes], name: str,
+                                                                     how: str) -> None:
+    # The kernel's functions are hidden, so that the linker makes them local, and puts them behind a file's own.
+    code = f"\n{how}char decoy[8] __asm__(\"{name}\") __attribute__((__used__));\n"
+    if not how:
+        code = f"\nextern char decoy[8] __asm__(\"{name}\");\nchar decoy[8];\n"
+    built = workshop.build(answer | {GUARD: answer[GUARD] + code.encode()}, "twice")
+    try:
+        with contextlib.closing(open_image(workshop.lab, built)) as image, pytest.raises(ImageError, match="of its own"):
+            image.linked().sym(name)
+    finally:
+        workshop.discard(built)
+
+
+def test_a_header_that_renames_what_another_file_defines_does_not_compile(workshop: Workshop, answer: dict[str, bytes]) -> None:
+    header = GUARD.removesuffix("c") + "h"
+    code = answer | {
+        header: answer[header] + b"\nstruct thread;\nvoid thread_gone(struct thread *t);\n#define thread_free thread_gone\n",
+        GUARD: answer[GUARD] + b"\n#undef thread_free\nvoid thread_free(struct thread *t);\n"
+                               b"void thread_free(struct thread *t) { thread_gone(t); }\n"}
+    with pytest.raises(SubmissionError, match="kernel/proc/thread defines no thread_free any more"):
+        workshop.discard(workshop.build(code, "renamed"))
+
+
 # ---- files --------------------------------------------------------------------------------------------------
 
 
@@ -229,6 +291,43 @@ def test_an_archive_of_zeros_without_end_is_refused(arch: str, tmp_path: Path) -
         z.writestr(GUARD, bytes(64 << 20))
     with pytest.raises(SubmissionError, match="larger than 1 MiB"):
         batch.unpack(lab, tmp_path / "bomb.zip", tmp_path / "out")
+
+
+@pytest.mark.parametrize("form", ["tar", "tar.gz"])
+def test_an_archive_whose_names_never_end_is_refused(form: str, arch: str, tmp_path: Path) -> None:
+    head = tarfile.TarInfo("././@LongLink")
+    head.type, head.size = tarfile.GNUTYPE_LONGNAME, 2 * batch.ARCHIVE_MAX
+    with (gzip.open if form == "tar.gz" else open)(tmp_path / f"bomb.{form}", "wb") as out:
+        out.write(head.tobuf(tarfile.GNU_FORMAT))
+        for _ in range(head.size >> 20):
+            out.write(bytes(1 << 20))
+    with pytest.raises(SubmissionError, match="more than 256 MiB"):
+        batch.unpack(lab_named(ROOT, "stack-guard", arch), tmp_path / f"bomb.{form}", tmp_path / "out")
+
+
+def test_an_archive_that_is_spoiled_inside_is_its_authors_mistake(arch: str, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as z:
+        z.writestr(GUARD, b"int x;\n" * 10000)
+    data = bytearray((tmp_path / "x.zip").read_bytes())
+    data[70:100] = b"\xff" * 30
+    (tmp_path / "x.zip").write_bytes(data)
+    with pytest.raises(SubmissionError, match="cannot be read"):
+        batch.unpack(lab_named(ROOT, "stack-guard", arch), tmp_path / "x.zip", tmp_path / "out")
+
+
+@pytest.mark.timeout(60)
+def test_a_pipe_in_the_place_of_a_file_holds_up_no_class(arch: str, tmp_path: Path) -> None:
+    lab = lab_named(ROOT, "stack-guard", arch)
+    for name in lab.editable:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        os.mkfifo(tmp_path / name)
+    assert batch._digest_of(lab, tmp_path) == ""
+
+
+def test_gradescope_keeps_the_tree_that_grades_from_the_submission() -> None:
+    # It holds the answer: `#include "/autograder/source/rampart/..."` was worth all points.
+    script = (ROOT / "grade" / "gradescope" / "run_autograder").read_text()
+    assert re.search(r'^chmod 700 .*"\$top/source"', script, re.MULTILINE)
 
 
 @pytest.mark.parametrize("line", [
