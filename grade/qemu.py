@@ -37,7 +37,7 @@ from grade.gdbstub import SIGINT, GdbClosed, GdbError, GdbStub, Stop
 from grade.qmp import QMP, QMPClosed, QMPError
 from grade.walk import PhysError
 
-SERIAL_MAX = 4 << 20    # bytes of console kept; older ones are dropped and `serial_flooded` is set
+SERIAL_MAX = 1 << 20    # bytes of console kept; older ones are dropped and `serial_flooded` is set
 TAIL_LINES = 40
 
 
