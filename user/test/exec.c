@@ -519,6 +519,56 @@ sub_creds(char **want)
 	return 0;
 }
 
+/* It tells where a program's memory lies: nobody else may ask that of one that has more rights than its user. */
+static void
+robust_lists_of_set_id_programs(void)
+{
+	static const mode_t modes[] = { 0755, 04755, 02755 };
+	void *head;
+	size_t size;
+	char path[200], c;
+
+	ok(chmod(".", 0755));
+	ok(mkdir("m", 0755));
+	ok(mount("tmpfs", "m", "tmpfs", 0, "mode=755"));
+	check(getcwd(path, sizeof(path)) != NULL);
+	strcat(path, "/m/self");
+	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+		int fds[2];
+
+		copy_self(path, modes[i]);
+		ok(pipe2(fds, O_CLOEXEC));
+		pid_t p = t_fork();
+		if (p == 0) {
+			t_become(STUDENT);
+			execl(path, "self", "--pause-after", NULL);
+			_exit(126);
+		}
+		close(fds[1]);
+		check_eq(read(fds[0], &c, 1), 0);	/* It runs. */
+		close(fds[0]);
+		pid_t q = t_fork();
+		if (q == 0) {
+			t_become(STUDENT);
+			if (modes[i] == 0755)
+				ok(syscall(SYS_get_robust_list, p, &head, &size));
+			else
+				fails(syscall(SYS_get_robust_list, p, &head, &size), EPERM);
+			fails(syscall(SYS_get_robust_list, 1, &head, &size), EPERM);
+			ok(syscall(SYS_get_robust_list, 0, &head, &size));
+			ok(syscall(SYS_get_robust_list, getpid(), &head, &size));
+			_exit(0);
+		}
+		exits(q, 0);
+		ok(syscall(SYS_get_robust_list, p, &head, &size));	/* Root may. */
+		kill(p, SIGKILL);
+		dies(p, SIGKILL);
+		ok(unlink(path));
+		fails(syscall(SYS_get_robust_list, p, &head, &size), ESRCH);
+	}
+	ok(umount2("m", MNT_DETACH));
+}
+
 static const struct test tests[] = {
 	TEST(arguments_and_environment_arrive),
 	TEST(auxiliary_vector),
@@ -531,6 +581,7 @@ static const struct test tests[] = {
 	TEST(exec_resets_handlers_and_keeps_the_rest),
 	TEST(hand_made_programs),
 	TEST(set_user_id_programs),
+	TEST(robust_lists_of_set_id_programs),
 	{ NULL, NULL },
 };
 

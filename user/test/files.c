@@ -3,6 +3,8 @@
  */
 #include "user/test/test.h"
 #include <dirent.h>
+#include <pthread.h>
+#include <sys/fsuid.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/statfs.h>
@@ -628,6 +630,187 @@ owners_and_modes(void)
 	ok(umount("m"));
 }
 
+/* Changing neither owner nor group takes the set-ID bits away all the same, which not everybody may. */
+static void
+chown_of_nothing(void)
+{
+	static const struct {
+		uid_t uid;		/* The file's. */
+		mode_t mode, after;	/* The same: a student may not. */
+		int err;
+	} all[] = {
+		{ 0, 04755, 04755, EPERM }, { 0, 02755, 02755, EPERM }, { 0, 06755, 06755, EPERM }, { 5, 04644, 04644, EPERM },
+		{ 0, 0755, 0755, 0 }, { 0, 01600, 01600, 0 }, { STUDENT, 06755, 0755, 0 }, { STUDENT, 04644, 0644, 0 },
+		{ STUDENT, 01755, 01755, 0 },
+	};
+	struct stat st;
+	pid_t p;
+
+	put("f", "");
+	ok(mkdir("d", 0755));
+	ok(chmod("d", 06777));
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		int fd = ok(open("f", O_RDONLY));
+
+		for (int by_fd = 0; by_fd < 2; by_fd++) {
+			ok(chown("f", all[i].uid, all[i].uid));
+			ok(chmod("f", all[i].mode));
+			p = t_fork();
+			if (p == 0) {
+				t_become(STUDENT);
+				errno = 0;
+				long r = by_fd ? fchown(fd, -1, -1) : chown("f", -1, -1);
+				check_eq(errno, all[i].err);
+				check_eq(r, all[i].err ? -1 : 0);
+				_exit(0);
+			}
+			exits(p, 0);
+			ok(stat("f", &st));
+			check(st.st_uid == all[i].uid && st.st_gid == all[i].uid);
+			check_eq(st.st_mode & 07777, all[i].after);
+		}
+		close(fd);
+	}
+	p = t_fork();
+	if (p == 0) {
+		t_become(STUDENT);
+		ok(chown("d", -1, -1));		/* Of directories they say something else. */
+		_exit(0);
+	}
+	exits(p, 0);
+	ok(stat("d", &st));
+	check_eq(st.st_mode & 07777, 06777);
+	/* Root may. */
+	ok(chmod("f", 06755));
+	ok(chown("f", -1, -1));
+	ok(stat("f", &st));
+	check_eq(st.st_mode & 07777, 0755);
+}
+
+/* Keeps the file busy, so that whoever asks for it has to wait. */
+static void *
+write_all_the_time(void *fd)
+{
+	static char block[1 << 20];
+
+	while (pwrite((int)(intptr_t)fd, block, sizeof(block), 0) > 0)
+		continue;
+	return NULL;
+}
+
+static void *
+chmod_all_the_time(void *fd)
+{
+	while (fchmod((int)(intptr_t)fd, 06755) == 0)
+		continue;
+	check_eq(errno, EPERM);
+	return NULL;
+}
+
+/*
+ * Whether a chmod may is decided with the change, not before a chown that comes in between. To pass proves little: it
+ * takes chance to come in between.
+ */
+static void
+chmod_while_it_becomes_roots(void)
+{
+	struct stat st;
+
+	ok(mkdir("open", 0755));
+	ok(chown("open", STUDENT, STUDENT));
+	for (long end = t_now() + 500; t_now() < end;) {
+		int begun[2];
+		char c;
+
+		ok(pipe(begun));
+		pid_t p = t_fork();
+		if (p == 0) {
+			pthread_t t;
+
+			t_become(STUDENT);
+			intptr_t fd = ok(open("open/f", O_RDWR | O_CREAT | O_EXCL, 0755));
+			zero(pthread_create(&t, NULL, write_all_the_time, (void *)fd));
+			for (int i = 0; i < 4; i++)
+				zero(pthread_create(&t, NULL, chmod_all_the_time, (void *)fd));
+			check_eq(write(begun[1], "x", 1), 1);
+			for (;;)
+				pause();
+		}
+		close(begun[1]);
+		check_eq(read(begun[0], &c, 1), 1);
+		t_msleep(10);
+		ok(chown("open/f", 0, 0));
+		t_msleep(5);
+		kill(p, SIGKILL);
+		dies(p, SIGKILL);
+		ok(stat("open/f", &st));
+		check_eq(st.st_uid, 0);
+		check_eq(st.st_mode & 07777, 0755);
+		ok(unlink("open/f"));
+		close(begun[0]);
+	}
+}
+
+/* Rights over files are those of the file-system user ID, which root may change alone. */
+static void
+file_system_user_ids(void)
+{
+	struct timespec old[2] = { { 9, 0 }, { 9, 0 } };
+	struct stat st;
+
+	put("f", "");
+	ok(chmod("f", 0666));
+	put("program", "");
+	ok(chmod("program", 04777));
+	ok(mkdir("open", 0755));
+	ok(chmod("open", 0777));
+	setfsuid(STUDENT);
+	check_eq(setfsuid(-1), STUDENT);
+	check_eq(geteuid(), 0);
+	fails(chmod("f", 04777), EPERM);
+	fails(chown("f", STUDENT, -1), EPERM);
+	fails(chown("f", -1, STUDENT), EPERM);
+	fails(chown("program", -1, -1), EPERM);
+	fails(utimensat(AT_FDCWD, "f", old, 0), EPERM);
+	ok(utimensat(AT_FDCWD, "f", NULL, 0));
+	fails(mknod("open/dev", S_IFCHR | 0600, makedev(1, 3)), EPERM);
+	fails(mknod("open/dev", S_IFBLK | 0600, makedev(7, 0)), EPERM);
+	ok(mkfifo("open/fifo", 0600));
+	fails(mkfifo("fifo", 0600), EACCES);
+	put("open/f", "");
+	ok(stat("open/f", &st));
+	check_eq(st.st_uid, STUDENT);
+	ok(chmod("open/f", 04755));
+	fails(chown("open/f", 0, -1), EPERM);
+	int fd = ok(open("program", O_WRONLY));
+	check_eq(write(fd, "x", 1), 1);		/* Root's own write would leave the bit. */
+	close(fd);
+	ok(stat("program", &st));
+	check_eq(st.st_mode & 07777, 0777);
+	setfsuid(0);
+	check_eq(setfsuid(-1), 0);
+	ok(chmod("f", 04777));
+	fd = ok(open("f", O_WRONLY));
+	check_eq(write(fd, "x", 1), 1);
+	close(fd);
+	ok(stat("f", &st));
+	check_eq(st.st_mode & 07777, 04777);
+	ok(chown("f", STUDENT, STUDENT));
+	ok(utimensat(AT_FDCWD, "f", old, 0));
+	ok(mknod("open/dev", S_IFCHR | 0600, makedev(1, 3)));
+	/* It follows the effective one, and goes back to root alone. */
+	ok(seteuid(STUDENT));
+	check_eq(setfsuid(-1), STUDENT);
+	fails(chown("program", STUDENT, -1), EPERM);
+	setfsuid(0);
+	check_eq(setfsuid(-1), 0);
+	check_eq(geteuid(), STUDENT);
+	ok(chmod("program", 0600));
+	ok(chown("program", STUDENT, -1));
+	ok(unlink("open/dev"));
+	ok(mknod("open/dev", S_IFCHR | 0600, makedev(1, 3)));
+}
+
 /* Who is not of the group makes no program that is. */
 static void
 new_files_in_directories_of_a_group(void)
@@ -936,6 +1119,9 @@ static const struct test tests[] = {
 	TEST(permission_matrix),
 	TEST(real_and_effective_ids_for_access),
 	TEST(owners_and_modes),
+	TEST(chown_of_nothing),
+	TEST(chmod_while_it_becomes_roots),
+	TEST(file_system_user_ids),
 	TEST(new_files_in_directories_of_a_group),
 	TEST(times),
 	TEST(changed_root_holds),

@@ -1,18 +1,25 @@
 /*
- * test-memhog: takes memory and touches it until the kernel ends the process. One process dies,
- * with SIGKILL;
+ * test-memhog [shared]: takes memory and touches it until the kernel ends the process. One process dies,
+ * with SIGKILL (shared: 25 do, whose memory it is);
  * everything else lives. Ends with `memhog: done`.
  */
 #include "user/test/test.h"
 #include <sys/sysinfo.h>
 
+/* This one, please, and not its parents. */
 static void
-hog(void)
+volunteer(void)
 {
 	int fd = open("/proc/self/oom_score_adj", O_WRONLY);
 
-	if (fd >= 0 && write(fd, "1000", 4) == 4)	/* This one, please, and not its parents. */
+	if (fd >= 0 && write(fd, "1000", 4) == 4)
 		close(fd);
+}
+
+static void
+hog(void)
+{
+	volunteer();
 	for (;;) {
 		char *m = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
 			-1, 0);
@@ -24,12 +31,72 @@ hog(void)
 	}
 }
 
+#define SHARERS 24
+
+static int
+idle(void *arg)
+{
+	while (arg == NULL)
+		pause();
+	return 0;
+}
+
+static int
+share_and_hog(void *arg)
+{
+	(void)arg;
+	hog();
+	return 0;
+}
+
+/* All processes that share a hog's memory end, or it would not come back; the hog is the last of them. */
+static int
+shared(void)
+{
+	static char stacks[SHARERS][16384] __attribute__((aligned(16)));
+	pid_t bystander = fork(), p;
+	int how;
+
+	if (bystander == 0)
+		idle(NULL);
+	p = fork();
+	if (p == 0) {
+		volunteer();
+		for (int i = 0; i < SHARERS; i++) {
+			if (clone(i < SHARERS - 1 ? idle : share_and_hog, stacks[i] + sizeof(stacks[i]),
+				  CLONE_VM | CLONE_PARENT | SIGCHLD, NULL) < 0)
+				_exit(13);
+		}
+		idle(NULL);
+	}
+	for (int i = 0; i < SHARERS + 1; i++) {
+		int status;
+
+		p = wait(&status);
+		how = WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+		if (p == bystander || how != 1000 + SIGKILL) {
+			printf("not ok memhog: %s ended with %d\n", p == bystander ? "another process" : "one", how);
+			return 1;
+		}
+	}
+	if (waitpid(bystander, NULL, WNOHANG) != 0) {
+		printf("not ok memhog: another process died\n");
+		return 1;
+	}
+	kill(bystander, SIGKILL);
+	waitpid(bystander, NULL, 0);
+	printf("memhog: done\n");
+	return 0;
+}
+
 int
-main(void)
+main(int argc, char **argv)
 {
 	struct sysinfo before, after;
 	int how = 0;
 
+	if (argc > 1 && strcmp(argv[1], "shared") == 0)
+		return shared();
 	for (int round = 0; round < 3; round++) {
 		sysinfo(&before);
 		pid_t bystander = fork();

@@ -499,6 +499,93 @@ many_mappings(void)
 	must_fault(t_peek(m + 4 * PAGE), SIGSEGV, SEGV_MAPERR, m + 4 * PAGE);
 }
 
+/* How many areas /proc/self/maps lists between the two, which must follow each other without a gap. */
+static int
+areas_in(const char *from, const char *to)
+{
+	FILE *f = fopen("/proc/self/maps", "r");
+	unsigned long start, end, at = (unsigned long)from;
+	char line[300];
+	int n = 0;
+
+	check(f != NULL);
+	while (fgets(line, sizeof(line), f)) {
+		check_eq(sscanf(line, "%lx-%lx", &start, &end), 2);
+		if (start < (unsigned long)from || start >= (unsigned long)to)
+			continue;
+		check_eq(start, at);
+		at = end;
+		n++;
+	}
+	check_eq(at, (unsigned long)to);
+	fclose(f);
+	return n;
+}
+
+/* Every second page can be read, from the first on. */
+static void
+alternate(char *m, int pages)
+{
+	ok(mprotect(m, (size_t)pages * PAGE, PROT_NONE));
+	for (int i = 0; i < pages; i += 2)
+		ok(mprotect(m + i * PAGE, PAGE, PROT_READ));
+}
+
+/* Areas that become alike are one area, wherever among others they are. */
+static void
+areas_are_joined(void)
+{
+	const int pages = 5000;
+	char *all = t_map((pages + 2) * PAGE, PROT_NONE), *m = all + PAGE, *end = m + pages * PAGE;
+
+	/* What is before and behind it stays apart. */
+	ok(munmap(all, PAGE));
+	ok(munmap(end, PAGE));
+	ok(mprotect(m, pages * PAGE, RW));
+	for (int i = 0; i < pages; i += 100)
+		*(int *)(m + i * PAGE) = i;
+	check_eq(areas_in(m, end), 1);
+	/* All of them, with one call. */
+	alternate(m, pages);
+	check_eq(areas_in(m, end), pages);
+	ok(mprotect(m, pages * PAGE, PROT_READ));
+	check_eq(areas_in(m, end), 1);
+	for (int i = 0; i < pages; i += 100)
+		check_eq(*(int *)(m + i * PAGE), i);
+	/* A few: in the middle, both neighbours unlike, one alike, both alike. */
+	end = m + 40 * PAGE;
+	ok(munmap(end, PAGE));
+	alternate(m, 40);
+	check_eq(areas_in(m, end), 40);
+	ok(mprotect(m + 10 * PAGE, 10 * PAGE, RW));
+	check_eq(areas_in(m, end), 31);
+	ok(mprotect(m + 10 * PAGE, 10 * PAGE, PROT_READ));	/* Page 20 can be read, page 9 cannot. */
+	check_eq(areas_in(m, end), 30);
+	must_fault(t_peek(m + 9 * PAGE), SIGSEGV, SEGV_ACCERR, m + 9 * PAGE);
+	for (int i = 10; i <= 20; i++)
+		check_eq(t_peek(m + i * PAGE), 0);
+	must_fault(t_peek(m + 21 * PAGE), SIGSEGV, SEGV_ACCERR, m + 21 * PAGE);
+	ok(mprotect(m + 9 * PAGE, PAGE, PROT_READ));		/* Pages 8 to 20. */
+	check_eq(areas_in(m, end), 28);
+	/* At both ends, and the last two. */
+	ok(mprotect(m, 2 * PAGE, PROT_READ));			/* Pages 0 to 2. */
+	check_eq(areas_in(m, end), 26);
+	ok(mprotect(m + 38 * PAGE, 2 * PAGE, PROT_NONE));	/* Pages 37 to 39. */
+	check_eq(areas_in(m, end), 24);
+	/* Nothing to join, and nothing that changes. */
+	ok(mprotect(m + 23 * PAGE, PAGE, RW));
+	check_eq(areas_in(m, end), 24);
+	ok(mprotect(m + 23 * PAGE, PAGE, RW));
+	check_eq(areas_in(m, end), 24);
+	t_poke(m + 23 * PAGE, 'x');
+	must_fault(t_peek(m + 25 * PAGE), SIGSEGV, SEGV_ACCERR, m + 25 * PAGE);
+	must_fault(t_poke(m + 22 * PAGE, 1), SIGSEGV, SEGV_ACCERR, m + 22 * PAGE);
+	ok(mprotect(m, 40 * PAGE, PROT_READ));
+	check_eq(areas_in(m, end), 1);
+	check_eq(m[23 * PAGE], 'x');
+	check_eq(*(int *)m, 0);
+}
+
 static void
 nothing_is_mapped_at_the_end_of_user_space(void)
 {
@@ -625,6 +712,7 @@ static const struct test tests[] = {
 	TEST(page_zero_is_refused),
 	TEST(kernel_addresses_fault_like_nothing),
 	TEST(many_mappings),
+	TEST(areas_are_joined),
 	TEST(nothing_is_mapped_at_the_end_of_user_space),
 	TEST(a_stack_near_the_lowest_address_leaves_no_room_below),
 	TEST(mlock_is_harmless),

@@ -489,6 +489,48 @@ sets_that_watch_sets_in_many_ways(void)
 	fails(watch(s[0], s[4]), ELOOP);
 }
 
+/* Waits 50 ms for what does not come, in one of three ways; exits with what that gives. */
+static void
+wait_in_vain(int how)
+{
+	struct epoll_event in = { .events = EPOLLIN }, none = { .events = 0 };
+	int inner = ok(epoll_create1(0)), outer = ok(epoll_create1(0));
+	struct pollfd p = { .fd = inner, .events = POLLOUT };
+	struct timeval soon = { 0, 50000 };
+	long start = t_now();
+	fd_set set;
+	int n;
+
+	t_become(STUDENT);
+	ok(epoll_ctl(inner, EPOLL_CTL_ADD, ok(eventfd(1, 0)), &in));
+	check_eq(ready(inner, POLLIN), POLLIN);
+	if (how == 0) {
+		n = ok(poll(&p, 1, 50));
+	} else if (how == 1) {
+		FD_ZERO(&set);
+		FD_SET(inner, &set);
+		n = ok(select(inner + 1, NULL, NULL, &set, &soon));
+	} else {
+		ok(epoll_ctl(outer, EPOLL_CTL_ADD, inner, &none));
+		n = ok(epoll_wait(outer, &in, 1, 50));
+	}
+	check(t_now() - start >= 49);
+	_exit(n);
+}
+
+/* The set has something ready, but not what is asked for: to look at it must not wake who looks. */
+static void
+sets_that_are_ready_for_something_else(void)
+{
+	for (int how = 0; how < 3; how++) {
+		pid_t p = t_fork();
+
+		if (p == 0)
+			wait_in_vain(how);
+		check_eq(t_wait_for(p, 5000), 0);
+	}
+}
+
 static void
 timer_descriptors(void)
 {
@@ -767,6 +809,7 @@ static const struct test tests[] = {
 	TEST(epoll_level_edge_oneshot),
 	TEST(sets_that_watch_sets),
 	TEST(sets_that_watch_sets_in_many_ways),
+	TEST(sets_that_are_ready_for_something_else),
 	TEST(timer_descriptors),
 	TEST(a_timer_that_fires_all_the_time),
 	TEST(signal_descriptors),

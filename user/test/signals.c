@@ -757,6 +757,7 @@ static const struct test tests[] = {
 	TEST(stopped_processes_stay_and_die),
 	TEST(faults_name_cause_and_address),
 	TEST(frame_holds_cause_and_address),
+	TEST(frames_do_not_tell_what_the_kernel_has_mapped),
 	TEST(trap_flag_steps_one_instruction),
 	TEST(default_and_ignored_and_blocked_faults_kill),
 	TEST(defaults),

@@ -131,6 +131,25 @@ t_fail(const char *file, int line, const char *format, ...)
 			t_fail(__FILE__, __LINE__, "%s gives %d", #call, r_);		\
 	} while (0)
 
+static inline void
+t_msleep(long ms)
+{
+	struct timespec t = { ms / 1000, ms % 1000 * 1000000 };
+
+	while (nanosleep(&t, &t) < 0 && errno == EINTR)
+		continue;
+}
+
+/* Milliseconds of CLOCK_MONOTONIC. */
+static inline long
+t_now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
 /* Waits for a child. How it ended: its exit code, or 1000 + the signal that killed it. */
 static inline int
 t_wait(pid_t pid)
@@ -142,6 +161,26 @@ t_wait(pid_t pid)
 			return -errno;
 	}
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+}
+
+/* The same for one that may never end: -EAGAIN after so many milliseconds. */
+static inline int
+t_wait_for(pid_t pid, long ms)
+{
+	long end = t_now() + ms;
+	int status;
+
+	for (;;) {
+		pid_t p = waitpid(pid, &status, WNOHANG);
+
+		if (p == pid)
+			return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+		if (p < 0 && errno != EINTR)
+			return -errno;
+		if (t_now() >= end)
+			return -EAGAIN;
+		t_msleep(5);
+	}
 }
 
 #define exits(pid, code) check_eq(t_wait(pid), code)
@@ -160,25 +199,6 @@ t_fork(void)
 	if (pid < 0)
 		t_fail(__FILE__, __LINE__, "fork");
 	return pid;
-}
-
-static inline void
-t_msleep(long ms)
-{
-	struct timespec t = { ms / 1000, ms % 1000 * 1000000 };
-
-	while (nanosleep(&t, &t) < 0 && errno == EINTR)
-		continue;
-}
-
-/* Milliseconds of CLOCK_MONOTONIC. */
-static inline long
-t_now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
 /* - Provoked faults ---------------------------------------------------------------------------- */

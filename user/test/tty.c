@@ -4,6 +4,9 @@
  */
 #include "user/test/test.h"
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/time.h>
+#include <sys/uio.h>
 #include <termios.h>
 
 static int
@@ -209,6 +212,119 @@ names_of_terminals_are_their_masters(void)
 	close(slave);
 }
 
+/* A new pair's master; its slave is unlocked, and called that. */
+static int
+new_pair(char name[32])
+{
+	int n, unlock = 0, master = ok(open("/dev/ptmx", O_RDWR | O_NOCTTY));
+
+	ok(ioctl(master, TIOCGPTN, &n));
+	ok(ioctl(master, TIOCSPTLCK, &unlock));
+	snprintf(name, 32, "/dev/pts/%d", n);
+	return master;
+}
+
+/* Opens once more what fd has. */
+static int
+reopen(int fd)
+{
+	char path[40];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return open(path, O_RDWR | O_NOCTTY);
+}
+
+/* What is written to the slave arrives at the master; closes the slave. */
+static void
+leads_to(int slave, int master)
+{
+	char c;
+
+	check_eq(write(slave, "x", 1), 1);
+	check_eq(read(master, &c, 1), 1);
+	ok(close(slave));
+}
+
+static void
+act_as(uid_t uid)
+{
+	ok(seteuid(uid));
+	ok(prctl(PR_SET_DUMPABLE, 1, 0, 0, 0));		/* /proc/self/fd is its own all the same. */
+}
+
+/* A number comes back, and a name with it: who kept the node of the pair before has nothing of the new one. */
+static void
+a_kept_node_is_not_the_next_pairs(void)
+{
+	char name[32], next[32];
+	int master, kept, slave;
+
+	act_as(STUDENT);
+	master = new_pair(name);
+	kept = ok(open(name, O_PATH));
+	slave = ok(open(name, O_RDWR | O_NOCTTY));
+	leads_to(ok(open(name, O_RDWR | O_NOCTTY)), master);
+	leads_to(ok(reopen(slave)), master);
+	leads_to(ok(reopen(kept)), master);
+	ok(close(master));
+	fails(reopen(slave), EIO);
+	fails(reopen(kept), EIO);
+	ok(close(slave));
+	act_as(0);
+	master = new_pair(next);
+	check(strcmp(next, name) == 0);
+	act_as(STUDENT);
+	fails(reopen(kept), EIO);
+	act_as(0);
+	fails(reopen(kept), EIO);
+	leads_to(ok(open(name, O_RDWR | O_NOCTTY)), master);
+}
+
+static volatile sig_atomic_t alarms;
+
+static void
+on_alarm(int sig)
+{
+	(void)sig;
+	alarms++;
+}
+
+/* A line that is too long, that nobody reads, and that goes on for a GiB. */
+static void
+writing_to_a_full_line_is_interrupted(void)
+{
+	static char buf[1 << 20];
+	static struct iovec v[1024];
+	char name[32];
+	int master = new_pair(name);
+
+	ok(open(name, O_RDWR | O_NOCTTY));
+	memset(buf, 'a', sizeof(buf));
+	for (int i = 0; i < 1024; i++)
+		v[i] = (struct iovec){ buf, sizeof(buf) };
+	for (int handled = 0; handled < 2; handled++) {
+		pid_t p = t_fork();
+
+		if (p == 0) {
+			struct sigaction sa = { .sa_handler = on_alarm };
+			struct itimerval soon = { .it_value.tv_usec = 100000 };
+
+			t_become(STUDENT);
+			if (handled) {
+				ok(sigaction(SIGALRM, &sa, NULL));
+				ok(setitimer(ITIMER_REAL, &soon, NULL));
+			}
+			ssize_t n = ok(writev(master, v, 1024));
+			_exit(alarms == 1 && n > 0 && n < 1 << 30 ? 7 : 8);
+		}
+		if (!handled) {
+			t_msleep(100);
+			kill(p, SIGKILL);
+		}
+		check_eq(t_wait_for(p, 5000), handled ? 7 : 1000 + SIGKILL);
+	}
+}
+
 static const struct test tests[] = {
 	TEST(it_is_a_terminal),
 	TEST(attributes_round_trip),
@@ -217,6 +333,8 @@ static const struct test tests[] = {
 	TEST(background_groups_are_stopped),
 	TEST(giving_the_terminal_up),
 	TEST(names_of_terminals_are_their_masters),
+	TEST(a_kept_node_is_not_the_next_pairs),
+	TEST(writing_to_a_full_line_is_interrupted),
 	{ NULL, NULL },
 };
 

@@ -80,6 +80,44 @@ frame_holds_cause_and_address(void)
 	check_eq(frame_oldmask, 1UL << (SIGUSR2 - 1));
 }
 
+/* The syndrome of a read or write there, 0 without a fault. */
+static unsigned long
+error_at(unsigned long address, bool write)
+{
+	frame_esr = 0;
+	if (sigsetjmp(t_jump, 0) == 0) {
+		if (write)
+			t_poke((void *)address, 1);
+		else
+			t_peek((void *)address);
+	}
+	return frame_esr;
+}
+
+/* Each access to the kernel's half ends at level 0 of the tables, so that nobody learns where it lies. */
+static void
+frames_do_not_tell_what_the_kernel_has_mapped(void)
+{
+	static const struct {
+		unsigned long from, step, count;
+	} parts[] = {
+		{ 0xffffffff80000000, 2 << 20, 1024 },	/* Where its image is, */
+		{ 0xffffff0000000000, PAGE, 64 },	/* its ways in, */
+		{ 0xffff888000000000, 1 << 30, 1024 },	/* and all memory. */
+	};
+
+	handle(SIGSEGV, on_frame, SA_NODEFER);
+	t_become(STUDENT);
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+		for (unsigned long k = 0; k < parts[i].count; k++) {
+			unsigned long at = parts[i].from + k * parts[i].step, r = error_at(at, false), w = error_at(at, true);
+
+			if (r != 0x92000004 || w != 0x92000044)
+				t_fail(__FILE__, __LINE__, "%lx: %lx and %lx", at, r, w);
+		}
+	}
+}
+
 /* There is no flag that user mode could set to be stepped: writes of the bit in a frame are ignored. */
 static void
 on_step(int sig, siginfo_t *info, void *context)

@@ -60,6 +60,44 @@ frame_holds_cause_and_address(void)
 	check_eq(frame_oldmask, 1UL << (SIGUSR2 - 1));
 }
 
+/* The error code of a read or write there, 0 without a fault. */
+static unsigned long
+error_at(unsigned long address, bool write)
+{
+	frame_err = 0;
+	if (sigsetjmp(t_jump, 0) == 0) {
+		if (write)
+			t_poke((void *)address, 1);
+		else
+			t_peek((void *)address);
+	}
+	return frame_err;
+}
+
+/* Each page of the kernel's half is said to be there, so that nobody learns where it lies. */
+static void
+frames_do_not_tell_what_the_kernel_has_mapped(void)
+{
+	static const struct {
+		unsigned long from, step, count;
+	} parts[] = {
+		{ 0xffffffff80000000, 2 << 20, 1024 },	/* Where its image is, */
+		{ 0xfffffe0000000000, 16 * PAGE, 64 },	/* its ways in, */
+		{ 0xffff888000000000, 1 << 30, 1024 },	/* and all memory. */
+	};
+
+	handle(SIGSEGV, on_frame, SA_NODEFER);
+	t_become(STUDENT);
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+		for (unsigned long k = 0; k < parts[i].count; k++) {
+			unsigned long at = parts[i].from + k * parts[i].step, r = error_at(at, false), w = error_at(at, true);
+
+			if (r != 5 || w != 7)
+				t_fail(__FILE__, __LINE__, "%lx: %lx and %lx, not 5 and 7", at, r, w);
+		}
+	}
+}
+
 static void
 on_step(int sig, siginfo_t *info, void *context)
 {
