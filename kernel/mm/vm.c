@@ -212,23 +212,24 @@ alike(const struct vma *a, const struct vma *b)
 	       (a->file == NULL || a->offset + (a->end - a->start) == b->offset);
 }
 
-/* Joins areas i and i + 1 if they are alike. */
+/* Makes b, the area after a, a part of it if they are alike.  The caller takes b off the index. */
 static bool
-join(struct vm *vm, unsigned i, struct vma **dead)
+absorb(struct vma *a, struct vma *b, struct vma **dead)
 {
-	struct vma *a, *b;
-
-	if (i + 1 >= vm->count)
-		return false;
-	a = vm->areas[i];
-	b = vm->areas[i + 1];
 	if (!alike(a, b))
 		return false;
 	a->end = b->end;
 	a->flags |= b->flags;
-	index_remove(vm, i + 1, 1);
 	bury(b, dead);
 	return true;
+}
+
+/* Joins areas i and i + 1 if they are alike. */
+static void
+join(struct vm *vm, unsigned i, struct vma **dead)
+{
+	if (i + 1 < vm->count && absorb(vm->areas[i], vm->areas[i + 1], dead))
+		index_remove(vm, i + 1, 1);
 }
 
 void
@@ -259,15 +260,8 @@ vm_merge_range(struct vm *vm, uint64_t start, uint64_t end, struct vma **dead)
 		return;
 	/* In one pass, however many are joined: areas[to] is the last that stays. */
 	for (to = i++; i < vm->count && vm->areas[to]->start <= end; i++) {
-		struct vma *a = vm->areas[to], *b = vm->areas[i];
-
-		if (!alike(a, b)) {
-			vm->areas[++to] = b;
-			continue;
-		}
-		a->end = b->end;
-		a->flags |= b->flags;
-		bury(b, dead);
+		if (!absorb(vm->areas[to], vm->areas[i], dead))
+			vm->areas[++to] = vm->areas[i];
 	}
 	if (++to < i)
 		index_remove(vm, to, i - to);
