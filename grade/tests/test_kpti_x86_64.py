@@ -128,16 +128,20 @@ def test_nothing_that_user_modes_roots_have_tells_where_the_kernel_is(
     assert not wrong, "\n".join(wrong[:20])
 
 
-@pytest.mark.parametrize("event", ["an NMI", "a single step"])
+@pytest.mark.parametrize("event", ["an NMI", "a single step", "a double fault"])
 def test_what_comes_on_a_short_stack_leaves_nothing_there_that_tells_where_the_kernel_is(
         boot: Boot, image: Image, load: Image, seed: int, event: str) -> None:  # noqa: F811
     """User mode's roots have the short stacks, too, and a program may step itself."""
-    m = boot(run="/bin/test-load 3", smp=1, paused=True, icount=True, seed=qemu_seed(seed, event), keep=True)
-    m.run_until(load.sym("load_round"), timeout=60)
+    m = boot(run="/bin/attack stack-guard" if event == "a double fault" else "/bin/test-load 3", smp=1, paused=True,
+             icount=True, seed=qemu_seed(seed, event), keep=True)
     placed = image.at(m)
+    if event != "a double fault":
+        m.run_until(load.sym("load_round"), timeout=60)
     if event == "an NMI":
         m.qmp.inject_nmi()
         m.run_until(placed.sym("x86_paranoid_trap"), timeout=30)
+    elif event == "a double fault":     # of a kernel stack that runs over: what was saved is the kernel's
+        m.run_until(placed.sym("stack_guard_report"), timeout=60)
     else:
         m.gdb.set_reg(0, "eflags", m.gdb.reg(0, "eflags") | TRAP_FLAG)
         m.run_until(placed.sym("signal_fault"), timeout=30)

@@ -187,6 +187,10 @@ def test_an_unpacked_zip_grades_as_gradescope_would(autograder: Path, lab: Lab) 
     (autograder / "submission" / GUARD).unlink()
     status, results = run_autograder(autograder)
     assert status == 0 and results["score"] == 0 and "stack_guard.c is not there" in results["output"]
+    # The tree that grades has the answer, and who builds the submission must not reach it.
+    (autograder / "submission" / GUARD).write_text(f'#include "{autograder}/source/rampart/{GUARD}"\n')
+    status, results = run_autograder(autograder)
+    assert status == 0 and results["score"] == 0 and "Permission denied" in results["output"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="Gradescope's containers run as root")

@@ -90,6 +90,13 @@ def test_every_regression_program_passes_on_linux(boot: Boot, linux: Path, arch:
     assert_regressions_pass(said(m, LONG))
 
 
+def test_no_users_timers_take_all_of_a_processors_time(boot: Boot) -> None:
+    """Counted, so that no interrupt waits for a busy host: a processor that only takes interrupts gets nowhere."""
+    m = boot(run="/bin/test-clocks timers_leave_time_for_others", smp=1, icount=True, keep=True)
+    m.wait_for("^(not )?ok timers_leave_time_for_others", LONG)
+    assert has(m.transcript, "ok timers_leave_time_for_others")
+
+
 # ---- The shell at its terminal ----------------------------------------------------------------------------
 
 

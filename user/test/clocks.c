@@ -243,6 +243,80 @@ setting_the_clock_needs_root(void)
 	fails(clock_settime(CLOCK_REALTIME, &t), EPERM);
 }
 
+/* A student's timers, as many and as quick as there may be: of a signal that is ignored, ... */
+static void
+ignored_timers(void)
+{
+	struct sigevent ev = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1 };
+	struct itimerspec it = { { 0, 1 }, { 0, 1 } };
+	timer_t t;
+
+	signal(SIGUSR1, SIG_IGN);
+	while (timer_create(CLOCK_MONOTONIC, &ev, &t) == 0)
+		ok(timer_settime(t, 0, &it, NULL));
+	pause();
+}
+
+/* ... of signals whose default does nothing in a group that nobody could continue, ... */
+static void
+stopping_timers(void)
+{
+	static const int stops[] = { SIGTSTP, SIGTTIN, SIGTTOU };
+	struct itimerspec it = { { 0, 1 }, { 0, 1 } };
+
+	ok(setsid());
+	for (size_t i = 0; i < sizeof(stops) / sizeof(stops[0]); i++) {
+		struct sigevent ev = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = stops[i] };
+		timer_t t;
+
+		ok(timer_create(CLOCK_MONOTONIC, &ev, &t));
+		ok(timer_settime(t, 0, &it, NULL));
+	}
+	for (;;)
+		continue;
+}
+
+/* ... and of one that is blocked. */
+static void
+blocked_timer(void)
+{
+	struct itimerval it = { { 0, 1 }, { 0, 1 } };
+	sigset_t all;
+
+	sigfillset(&all);
+	ok(sigprocmask(SIG_BLOCK, &all, NULL));
+	ok(setitimer(ITIMER_REAL, &it, NULL));
+	pause();
+}
+
+/* Where the processor's time is counted (-icount) these would leave none of it. */
+static void
+timers_leave_time_for_others(void)
+{
+	static const struct {
+		void (*run)(void);
+		int processes;
+	} kinds[] = { { ignored_timers, 1 }, { stopping_timers, 1 }, { blocked_timer, 100 } };
+	pid_t all[100];
+
+	for (size_t k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++) {
+		for (int i = 0; i < kinds[k].processes; i++) {
+			all[i] = t_fork();
+			if (all[i] == 0) {
+				t_become(STUDENT);
+				kinds[k].run();
+				_exit(0);
+			}
+		}
+		for (int i = 0; i < 5; i++)
+			t_msleep(10);
+		for (int i = 0; i < kinds[k].processes; i++) {
+			kill(all[i], SIGKILL);
+			dies(all[i], SIGKILL);
+		}
+	}
+}
+
 static const struct test tests[] = {
 	TEST(every_clock_runs_forward),
 	TEST(clocks_agree),
@@ -251,6 +325,7 @@ static const struct test tests[] = {
 	TEST(posix_timers),
 	TEST(processor_time),
 	TEST(setting_the_clock_needs_root),
+	TEST(timers_leave_time_for_others),
 	{ NULL, NULL },
 };
 

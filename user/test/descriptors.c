@@ -283,6 +283,36 @@ memory_files(void)
 	fails(memfd_create("x", 0xf000), EINVAL);
 }
 
+static int there, back;
+
+static void *
+move_all(void *arg)
+{
+	int in = arg ? back : there, out = arg ? there : back;
+
+	for (int i = 0; i < 300; i++) {
+		ok(lseek(in, 0, SEEK_SET));
+		ok(sendfile(out, in, NULL, 1 << 16));
+	}
+	return NULL;
+}
+
+/* Two threads, one each way: neither waits for a position that the other has. */
+static void
+files_sent_both_ways(void)
+{
+	pthread_t t;
+
+	t_become(STUDENT);
+	there = ok(memfd_create("a", 0));
+	back = ok(memfd_create("b", 0));
+	ok(ftruncate(there, 1 << 16));
+	ok(ftruncate(back, 1 << 16));
+	zero(pthread_create(&t, NULL, move_all, &there));
+	move_all(NULL);
+	zero(pthread_join(t, NULL));
+}
+
 static const struct test tests[] = {
 	TEST(descriptors),
 	TEST(record_locks),
@@ -292,6 +322,7 @@ static const struct test tests[] = {
 	TEST(pipes_in_proc),
 	TEST(copying_inside_the_kernel),
 	TEST(memory_files),
+	TEST(files_sent_both_ways),
 	{ NULL, NULL },
 };
 

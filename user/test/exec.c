@@ -39,16 +39,6 @@ copy_self(const char *to, mode_t mode)
 	close(out);
 }
 
-static void
-put(const char *path, const char *text, mode_t mode)
-{
-	int fd = ok(open(path, O_WRONLY | O_CREAT | O_TRUNC, 0700));
-
-	check_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
-	ok(fchmod(fd, mode));
-	close(fd);
-}
-
 /* The errno of execve, or how the new program ended + 2000. */
 static int
 try_exec(const char *path)
@@ -160,13 +150,13 @@ two_runs_differ_in_at_random(void)
 static void
 what_cannot_run(void)
 {
-	put("text", "just text\n", 0755);
-	put("empty", "", 0755);
-	put("noexec", "#!/bin/busybox sh\nexit 5\n", 0644);
-	put("short-elf", "\177ELF\2\1\1", 0755);
-	put("no-interp", "#!/nonexistent/sh\n", 0755);
-	put("no-name", "#!\n", 0755);
-	put("spaces", "#!   \n", 0755);
+	t_put("text", "just text\n", 0755);
+	t_put("empty", "", 0755);
+	t_put("noexec", "#!/bin/busybox sh\nexit 5\n", 0644);
+	t_put("short-elf", "\177ELF\2\1\1", 0755);
+	t_put("no-interp", "#!/nonexistent/sh\n", 0755);
+	t_put("no-name", "#!\n", 0755);
+	t_put("spaces", "#!   \n", 0755);
 	ok(mkdir("dir", 0755));
 	check_eq(try_exec("absent"), ENOENT);
 	check_eq(try_exec("text"), ENOEXEC);
@@ -265,19 +255,19 @@ scripts(void)
 {
 	char big[400];
 
-	put("script", "#!/bin/busybox sh\n[ \"$1\" = --exit ] && exit $2\n", 0755);
+	t_put("script", "#!/bin/busybox sh\n[ \"$1\" = --exit ] && exit $2\n", 0755);
 	check_eq(try_exec("./script"), 2005);
-	put("spaced", "#!  /bin/busybox   sh  \n[ \"$1\" = --exit ] && exit $2\n", 0755);
+	t_put("spaced", "#!  /bin/busybox   sh  \n[ \"$1\" = --exit ] && exit $2\n", 0755);
 	check_eq(try_exec("./spaced"), 2005);
-	put("nested", "#!./script\n", 0755);
+	t_put("nested", "#!./script\n", 0755);
 	check_eq(try_exec("./nested"), 2001);	/* $1 is ./nested */
-	put("loop", "#!./loop\n", 0755);
+	t_put("loop", "#!./loop\n", 0755);
 	check_eq(try_exec("./loop"), ELOOP);
 	memset(big, 'y', sizeof(big));
 	memcpy(big, "#!/", 3);
 	big[398] = '\n';
 	big[399] = 0;
-	put("long", big, 0755);
+	t_put("long", big, 0755);
 	check_eq(try_exec("./long"), ENOEXEC);	/* The name is cut off: refused, not guessed. */
 }
 
@@ -569,6 +559,40 @@ robust_lists_of_set_id_programs(void)
 	ok(umount2("m", MNT_DETACH));
 }
 
+/* A child that was to end its parent with SIGKILL was not to end what that becomes. */
+static void
+children_of_the_program_before(void)
+{
+	char path[200];
+
+	ok(chmod(".", 0755));
+	ok(mkdir("m", 0755));
+	ok(mount("tmpfs", "m", "tmpfs", 0, "mode=755"));
+	copy_self("m/suid", 04755);
+	check(getcwd(path, sizeof(path)) != NULL);
+	strcat(path, "/m/suid");
+	pid_t p = t_fork();
+	if (p == 0) {
+		t_become(STUDENT);
+		if (ok(syscall(SYS_clone, SIGKILL, 0, 0, 0, 0)) == 0) {
+			while (geteuid() != 0 && access("/proc/self", F_OK) == 0) {
+				struct stat st;
+
+				/* Until the parent is root's. */
+				snprintf(path, sizeof(path), "/proc/%d", getppid());
+				if (stat(path, &st) != 0 || st.st_uid == 0)
+					_exit(0);
+				t_msleep(5);
+			}
+			_exit(1);
+		}
+		execl(path, "suid", "--outlive", NULL);
+		_exit(126);
+	}
+	exits(p, 7);
+	ok(umount2("m", MNT_DETACH));
+}
+
 static const struct test tests[] = {
 	TEST(arguments_and_environment_arrive),
 	TEST(auxiliary_vector),
@@ -582,6 +606,7 @@ static const struct test tests[] = {
 	TEST(hand_made_programs),
 	TEST(set_user_id_programs),
 	TEST(robust_lists_of_set_id_programs),
+	TEST(children_of_the_program_before),
 	{ NULL, NULL },
 };
 
@@ -606,6 +631,8 @@ main(int argc, char **argv)
 		return sub_creds(argv + 2);
 	if (strcmp(role, "--count") == 0)
 		return argc != atoi(argv[2]);
+	if (strcmp(role, "--outlive") == 0)	/* the child that it finds */
+		return waitpid(-1, NULL, __WALL) > 0 ? 7 : 8;
 	if (strcmp(role, "--pause-after") == 0) {
 		for (;;)
 			pause();

@@ -689,6 +689,27 @@ an_exemption_given_back_leaves_what_is_there(void)
 	exits(p, 0);
 }
 
+/* The table of a terabyte is not asked to its end before the process dies. */
+static void
+asking_for_residency_is_interrupted(void)
+{
+	size_t length = 1UL << 40;
+	pid_t p = t_fork();
+
+	if (p == 0) {
+		t_become(STUDENT);
+		void *m = ok(mmap(NULL, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+		unsigned char *v = ok(mmap(NULL, length / PAGE, PROT_READ | PROT_WRITE,
+					   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+
+		for (;;)
+			mincore(m, length, v);
+	}
+	t_msleep(50);
+	kill(p, SIGKILL);
+	check_eq(t_wait_for(p, 5000), 1000 + SIGKILL);
+}
+
 static const struct test tests[] = {
 	TEST(anonymous_memory_is_zero_and_writable),
 	TEST(wrong_arguments),
@@ -717,6 +738,7 @@ static const struct test tests[] = {
 	TEST(a_stack_near_the_lowest_address_leaves_no_room_below),
 	TEST(mlock_is_harmless),
 	TEST(an_exemption_given_back_leaves_what_is_there),
+	TEST(asking_for_residency_is_interrupted),
 	{ NULL, NULL },
 };
 

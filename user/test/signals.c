@@ -748,8 +748,46 @@ terminal_stops_do_nothing_in_orphaned_groups(void)
 	check(waitpid(p, &status, WUNTRACED) == p && WIFEXITED(status) && WEXITSTATUS(status) == 5);
 }
 
-/* Tests by the same names on each architecture. */
+/* Tests by the same names on each architecture; on_frame keeps what a frame says in frame_error. */
 #include "signals.h"
+
+/* What a frame says of a read or write there, 0 without a fault. */
+static unsigned long
+error_at(unsigned long address, bool write)
+{
+	frame_error = 0;
+	if (sigsetjmp(t_jump, 0) == 0) {
+		if (write)
+			t_poke((void *)address, 1);
+		else
+			t_peek((void *)address);
+	}
+	return frame_error;
+}
+
+/* All of the kernel's half looks alike, so that nobody learns where it lies. */
+static void
+frames_do_not_tell_what_the_kernel_has_mapped(void)
+{
+	static const struct {
+		unsigned long from, step, count;
+	} parts[] = {
+		{ 0xffffffff80000000, 2 << 20, 1024 },	/* Where its image is, */
+		{ KERNEL_WAYS_IN },
+		{ 0xffff888000000000, 1 << 30, 1024 },	/* and all memory. */
+	};
+
+	handle(SIGSEGV, on_frame, SA_NODEFER);
+	t_become(STUDENT);
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+		for (unsigned long k = 0; k < parts[i].count; k++) {
+			unsigned long at = parts[i].from + k * parts[i].step, r = error_at(at, false), w = error_at(at, true);
+
+			if (r != KERNEL_READ_ERROR || w != KERNEL_WRITE_ERROR)
+				t_fail(__FILE__, __LINE__, "%lx: %lx and %lx", at, r, w);
+		}
+	}
+}
 
 static const struct test tests[] = {
 	TEST(kill_and_queue_carry_their_sender),

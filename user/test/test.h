@@ -201,6 +201,17 @@ t_fork(void)
 	return pid;
 }
 
+/* Makes the file, or makes it anew, with this text and mode. */
+static inline void
+t_put(const char *path, const char *text, mode_t mode)
+{
+	int fd = ok(open(path, O_WRONLY | O_CREAT | O_TRUNC, 0700));
+
+	check_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+	ok(fchmod(fd, mode));
+	close(fd);
+}
+
 /* - Provoked faults ---------------------------------------------------------------------------- */
 
 static __thread sigjmp_buf t_jump;

@@ -2,6 +2,7 @@
  * Threads: pthreads as glibc builds them from clone, futex and TLS, and those calls by themselves.
  */
 #include "user/test/test.h"
+#include "machine.h"
 #include <linux/futex.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -716,6 +717,9 @@ clone_flags_that_do_not_go_together(void)
 	fails(syscall(SYS_clone, CLONE_SIGHAND, stack + 4 * PAGE, 0, 0, 0), EINVAL);
 	fails(syscall(SYS_clone, CLONE_THREAD | CLONE_SIGHAND, stack + 4 * PAGE, 0, 0, 0), EINVAL);
 	fails(syscall(SYS_clone, CLONE_FS | CLONE_NEWNS | SIGCHLD, 0, 0, 0, 0), EINVAL);
+	/* The switch to such a thread would fault. */
+	if (T_NO_TLS)
+		fails(syscall(SYS_clone, CLONE_SETTLS | SIGCHLD, 0, 0, 0, T_NO_TLS), EPERM);
 }
 
 static const struct test tests[] = {

@@ -9,6 +9,7 @@
 #define T_MMAP_END	  (T_USER_END - 4096)
 #define T_NO_ADDRESS_CODE SI_KERNEL
 #define T_NO_ADDRESS(a)	  0
+#define T_NO_TLS	  (1UL << 63) /* what the TLS register does not take; 0: it takes all */
 
 #define T_CODE_RETURN {0xc3}
 #define T_CODE_42     {0xb8, 0x2a, 0, 0, 0, 0xc3} /* mov $42, %eax; ret */
