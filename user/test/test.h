@@ -163,26 +163,6 @@ t_wait(pid_t pid)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
 }
 
-/* The same for one that may never end: -EAGAIN after so many milliseconds. */
-static inline int
-t_wait_for(pid_t pid, long ms)
-{
-	long end = t_now() + ms;
-	int status;
-
-	for (;;) {
-		pid_t p = waitpid(pid, &status, WNOHANG);
-
-		if (p == pid)
-			return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
-		if (p < 0 && errno != EINTR)
-			return -errno;
-		if (t_now() >= end)
-			return -EAGAIN;
-		t_msleep(5);
-	}
-}
-
 #define exits(pid, code) check_eq(t_wait(pid), code)
 #define dies(pid, sig) check_eq(t_wait(pid), 1000 + (sig))
 
