@@ -48,7 +48,7 @@ permission_of(const struct subject *who, const struct inode *inode, unsigned may
 	if (who->uid == 0 &&
 	    (!(may & MAY_EXEC) || (mode & 0111) || (mode & S_IFMT) == S_IFDIR))
 		return 0;
-	return -EACCES;
+	return inode->ops->admits && inode->ops->admits(inode, may) ? 0 : -EACCES;
 }
 
 int

@@ -67,6 +67,15 @@ node_stale(struct inode *inode)
 	return uid != inode->uid || gid != inode->gid;
 }
 
+/* Its own descriptors are a process's to look at, if root owns the directory too. */
+static bool
+node_admits(const struct inode *inode, unsigned may)
+{
+	const struct proc_node *n = inode->data;
+
+	return n->process == current->process && inode->fops == &dir_ops && !(may & MAY_WRITE);
+}
+
 /* Permissions of /proc/PID/fd/N tell how the file is open. */
 static uint32_t
 node_mode(const struct proc_node *n)
@@ -358,6 +367,7 @@ link_readlink(struct inode *inode, char *buf, size_t size)
 static const struct inode_ops node_ops = {
 	.lookup = proc_lookup,
 	.stale = node_stale,
+	.admits = node_admits,
 	.destroy = node_destroy,
 };
 

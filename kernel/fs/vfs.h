@@ -220,6 +220,8 @@ struct inode_ops {
 	/* True if a cached name of the inode no longer holds (a process that is gone): it is looked up
 	 * again.  Called with vfs_lock held: takes no locks.  NULL: names hold. */
 	bool (*stale)(struct inode *inode);
+	/* May the current process do it, though the mode says no?  Takes no locks.  NULL: no. */
+	bool (*admits)(const struct inode *inode, unsigned may);
 	/* Undoes create, mkdir, symlink or link, whose new name found no memory.  NULL: nothing to undo. */
 	void (*forget)(struct inode *dir, struct inode *inode);
 	int (*truncate)(struct inode *inode, uint64_t size); /* inode->lock held */

@@ -28,7 +28,7 @@ worth(const struct vm *vm)
 }
 
 /*
- * The largest address space but `spared`, marked as dying; NULL if there is none, or (*busy) if an
+ * The largest address space in use but `spared`, marked as dying; NULL if there is none, or (*busy) if an
  * earlier victim has not gone yet.  A value to compare with only: it may go away at any time.
  */
 static const struct vm *
@@ -42,7 +42,7 @@ choose_victim(const struct vm *spared, uint64_t now, uint64_t *rss, bool *busy)
 	list_for_each(vm, &vm_all, all) {
 		if (vm->dying) {
 			*busy |= now - chosen_at < PATIENCE_NS;
-		} else if (vm != spared && worth(vm) > most) {
+		} else if (vm != spared && READ_ONCE(vm->in_use) && worth(vm) > most) {
 			most = worth(vm);
 			found = vm;
 		}

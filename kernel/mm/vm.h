@@ -53,6 +53,7 @@ struct vm {
 	uint64_t rss;	      /* [lock] resident pages; read anywhere */
 	uint64_t rss_file;    /* [lock] those of them that are in the page cache */
 	uint64_t peak_rss;    /* [lock] */
+	bool in_use;   /* a process has it, or had it: not one that fork or exec is still making */
 	bool dying;    /* [vm_all_lock] its processes were killed for want of memory */
 	bool allow_wx; /* exempt from W^X (documented per-process exemption) */
 	bool exempt;   /* fixed: began so; what it mapped then stays writable and executable (PR_SET_MDWE) */

@@ -358,6 +358,7 @@ commit(struct exec_state *e)
 	t->robust_list_len = 0;
 	t->restart_fn = NULL;
 	spin_lock(&p->lock);
+	WRITE_ONCE(e->vm->in_use, true);
 	p->vm = e->vm;
 	p->exe = e->file;
 	p->cred = e->cred;

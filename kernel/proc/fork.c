@@ -331,6 +331,7 @@ clone_common(struct trapframe *tf, const struct clone_request *r)
 
 	/* From here on the child exists, and may be killed, but does not run before sched_start. */
 	tid = t->tid;
+	WRITE_ONCE(p->vm->in_use, true);
 	store_tids(p, r, tid);
 	if (new_process && (r->flags & CLONE_VFORK)) {
 		refcount_get(&p->refs);

@@ -185,6 +185,35 @@ strangers_see_little(void)
 	fails(open("/proc/sys/kernel/hostname", O_WRONLY), EACCES);
 }
 
+/* Of a process whose memory is not its user's to see, the user sees no descriptors; the process does. */
+static void
+descriptors_are_ones_own(void)
+{
+	int null = ok(open("/dev/null", O_RDWR));
+	char name[16], link[64];
+	pid_t pid, p;
+	DIR *dir;
+
+	snprintf(name, sizeof(name), "fd/%d", null);
+	t_become(STUDENT);
+	ok(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0));
+	pid = getpid();
+	check((dir = opendir("/proc/self/fd")) != NULL);
+	check(readdir(dir) != NULL);
+	ok(readlink(path_of(pid, name), link, sizeof(link)));
+	ok(close(ok(open(path_of(pid, name), O_RDONLY))));
+	ok(access("/proc/self/fd", R_OK | X_OK));
+	fails(access("/proc/self/fd", W_OK), EACCES);
+	p = t_fork();
+	if (p == 0) {
+		ok(prctl(PR_SET_DUMPABLE, 1, 0, 0, 0));
+		fails(open(path_of(pid, "fd"), O_RDONLY), EACCES);
+		fails(readlink(path_of(pid, name), link, sizeof(link)), EACCES);
+		_exit(42);
+	}
+	exits(p, 42);
+}
+
 /* Whether a word of 16 hexadecimal digits is of the upper half; Linux lists its vsyscall page there. */
 static bool
 has_kernel_address(const char *s)
@@ -361,6 +390,7 @@ static const struct test tests[] = {
 	TEST(descriptors_are_links),
 	TEST(threads_have_names),
 	TEST(strangers_see_little),
+	TEST(descriptors_are_ones_own),
 	TEST(no_kernel_address_is_shown),
 	TEST(files_outlive_their_process),
 	TEST(positions_that_were_never_given),
