@@ -360,6 +360,9 @@ LABS	:= $(notdir $(patsubst %/,%,$(dir $(wildcard labs/*/lab.toml))))
 need-lab = $(if $(LAB),,$(error which lab? LAB=NAME, one of: $(LABS)))
 lab-verb = $(need-lab)$(Q)$(PYTHON) -m grade.lab $(1) --arch $(ARCH) '$(LAB)'
 seed	= $(if $(SEED),--seed '$(SEED)')
+# Whether submissions come from a course's branches: COURSE=1 or 0; and whose twists count.
+course	= $(if $(COURSE),--course $(if $(filter 0,$(COURSE)),no,yes))
+roster	= $(if $(ROSTER),--roster '$(ROSTER)')
 
 lab: ## make the starter of LAB=... in the new directory DEST=...
 	$(need-lab)$(if $(DEST),,$(error where to? DEST=directory))
@@ -368,7 +371,7 @@ lab: ## make the starter of LAB=... in the new directory DEST=...
 show: ## what LAB=... asks: files to edit, reading list, checks
 	$(call lab-verb,show)
 
-grade-batch: ## grade a class: LAB=... SUBMISSIONS=dir [OUT=dir JOBS=n SEED=n]; what is graded stays so
+grade-batch: ## grade a class: LAB=... SUBMISSIONS=dir [OUT=dir JOBS=n SEED=n COURSE=1 ROSTER=file]; what is graded stays so
 	$(need-lab)$(need-class)
 	$(Q)$(PYTHON) -m grade.lab batch $(BATCH)
 
@@ -376,16 +379,16 @@ regrade: ## the same again with SEED=...; keeps the higher score and lists what 
 	$(need-lab)$(need-class)
 	$(Q)$(PYTHON) -m grade.lab regrade $(BATCH)
 
-gradescope: ## the zip that Gradescope takes for LAB=...: build/gradescope/LAB-ARCH.zip
+gradescope: ## the zip that Gradescope takes for LAB=... [COURSE=1 ROSTER=file]: build/gradescope/LAB-ARCH.zip
 	$(need-lab)
-	$(Q)$(PYTHON) -m grade.lab gradescope --arch $(ARCH) '$(LAB)' $(if $(SEED),--seed '$(SEED)')
+	$(Q)$(PYTHON) -m grade.lab gradescope --arch $(ARCH) '$(LAB)' $(seed) $(course) $(roster)
 
 need-class = $(if $(SUBMISSIONS),,$(error where are they? SUBMISSIONS=directory))
 BATCH	= --arch $(ARCH) '$(LAB)' --submissions '$(SUBMISSIONS)' $(if $(OUT),--out '$(OUT)') \
-	$(if $(JOBS),--jobs '$(JOBS)') $(if $(SEED),--seed '$(SEED)')
+	$(if $(JOBS),--jobs '$(JOBS)') $(seed) $(course) $(roster)
 
 grade: ## grade LAB=... as it stands here or in FROM=dir; SEED=... repeats a grade exactly; STUDENT=... is twisted
-	$(call lab-verb,grade) --from '$(FROM)' $(seed) $(if $(STUDENT),--student '$(STUDENT)')
+	$(call lab-verb,grade) --from '$(FROM)' $(seed) $(course) $(if $(STUDENT),--student '$(STUDENT)')
 
 why: ## stop in GDB where CHECK=... begins to look; AT=failure: where it fails
 	$(if $(CHECK),,$(error which check? CHECK=NAME, see `make show`))

@@ -35,7 +35,7 @@ import tempfile
 import traceback
 from pathlib import Path
 
-from grade.labs import batch, desk, diagnosis, formats, gradescope, report, similarity, staff
+from grade.labs import batch, desk, diagnosis, formats, gradescope, handin, report, similarity, staff
 from grade.labs.classkey import Share, read_ticket
 from grade.labs.course import FILE as COURSE_FILE, Entry, read as read_course
 from grade.labs.cut import CutError
@@ -70,13 +70,17 @@ def do_lab(args: argparse.Namespace) -> int:
 def do_grade(args: argparse.Namespace) -> int:
     """Grades one submission."""
     lab = lab_named(ROOT, args.lab, args.arch)
-    source = Path(args.source).resolve() if args.source else ROOT
-    if not source.is_dir() and not (source.is_file() and batch.SUFFIX.search(source.name)):
-        print(f"lab: {args.source}: no such directory, and no archive", file=sys.stderr)
-        return 1
-    own = staff.share_of(lab, args.student) if args.student else read_ticket(ROOT, lab) if source == ROOT else Share()
+    source = handin.inner(lab, Path(args.source).resolve()) if args.source else ROOT
+    if not source.is_dir() and not handin.is_archive(source):
+        raise SpecError(f"{args.source}: no such directory, and no archive")
+    if args.student:
+        own = staff.share_of(lab, args.student)
+    elif args.twists:
+        own = gradescope.share_of(lab, Path(args.twists), Path(args.metadata))
+    else:
+        own = read_ticket(ROOT, lab) if source == ROOT else Share()
     own_lab = lab
-    place, lab = grading_place(ROOT, lab, source)
+    place, lab = grading_place(ROOT, lab, handin.marked(source) if args.course == "auto" else args.course == "yes")
     # One's own tree is one's own work: it may be run without isolation where there is none.
     # A course's starter has no answers.
     with Workshop(place, lab, choose(args.trust or source == ROOT), answers=place == ROOT) as workshop:
@@ -85,7 +89,7 @@ def do_grade(args: argparse.Namespace) -> int:
                 raise SubmissionError(args.problem_text, args.problem)
             if source.is_file():
                 unpacked = workshop.scratch / "handed-in"
-                batch.unpack(lab, source, unpacked)
+                handin.unpack(lab, source, unpacked)
                 source = unpacked
             submission: dict[str, bytes] | SubmissionError = workshop.take(source)
         except SubmissionError as error:
@@ -109,7 +113,8 @@ def do_gradescope(args: argparse.Namespace) -> int:
     """Writes the zip for Gradescope."""
     lab = lab_named(ROOT, args.lab, args.arch)
     out = Path(args.out or ROOT / "build" / "gradescope" / f"{lab.name}-{lab.arch}.zip")
-    count = gradescope.make_zip(ROOT, lab, args.seed, out)
+    count = gradescope.make_zip(ROOT, lab, args.seed, out, args.course == "yes",
+                                staff.roster(Path(args.roster)) if args.roster else None)
     print(f"{out}: {count} files")
     return 0
 
@@ -211,10 +216,17 @@ def parser() -> argparse.ArgumentParser:
             p.add_argument("lab")
         return p
 
+    def course_of(p: argparse.ArgumentParser) -> None:
+        p.add_argument("--course", default="auto", choices=("auto", "yes", "no"),
+                       help="whether what is graded comes from a course's branch (default: as it says itself)")
+
     verb("lab", do_lab).add_argument("dest")
     p = verb("grade", do_grade)
     p.add_argument("--from", dest="source", default="", help="directory of the answer (default: this tree)")
     p.add_argument("--student", default="", help="whose twist it is, by the class key")
+    course_of(p)
+    p.add_argument("--twists", default="", help="Gradescope's: whose twist is which, ...")
+    p.add_argument("--metadata", default="", help="... and who it is that hands in")
     p.add_argument("--out", default="", help="directory for report.json, .html and .xml")
     p.add_argument("--trust", action="store_true", help="run without isolation where the host has none")
     p.add_argument("--problem", default="", help="what is wrong with a submission that cannot even be unpacked")
@@ -225,6 +237,8 @@ def parser() -> argparse.ArgumentParser:
         p = verb(name, run)
         p.description = words
         p.add_argument("--submissions", required=True, help="directory of directories or archives")
+        course_of(p)
+        p.add_argument("--roster", default="", help="a file with the class's names: each is graded by its twist")
         p.add_argument("--out", default="", help="directory of the reports (default build/batch/LAB/ARCH)")
         p.add_argument("--jobs", type=int, default=batch.jobs(), help="how many at a time")
         p.add_argument("--shard", type=batch.shard, default=(0, 1), metavar="K/N", help="only part K (from 0) of N")
@@ -249,7 +263,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--private", default="", help="where the instructor's repository goes")
     p.add_argument("--no-diagnosis", action="store_true", help="without the broken kernels, which take time to build")
     verb("show", do_show)
-    verb("gradescope", do_gradescope).add_argument("--out", default="", help="the zip's name")
+    p = verb("gradescope", do_gradescope)
+    p.add_argument("--out", default="", help="the zip's name")
+    course_of(p)
+    p.add_argument("--roster", default="", help="a file with the class's names, as Gradescope knows them: e-mail addresses")
     verb("warm", do_warm)
     p = verb("convert", do_convert, lab=False)
     p.add_argument("form", choices=sorted(formats.FORMATS))

@@ -1,49 +1,48 @@
 """Grading a class: every submission of a directory, some at a time, each by a grader of its own process, so that none
 stops the rest. What is graded already, with the same files, seed and grader, is not graded again.
 
-A submission is a directory, or a .tar, .tar.gz, .tgz or .zip file; its name without the suffix is whose it is. Of an
-archive only plain files that the lab names are read, at its top or below one directory. OUT/NAME holds each report;
-OUT/summary.csv and summary.html the class. A grade that the grader or its host spoiled is no grade: it stands there
-as such, and the next run tries again.
+handin.py says what a submission is. OUT/NAME holds each report, and why it is believed (key.json); OUT/summary.csv and
+summary.html the class. A grade that the grader or its host spoiled is no grade: it stands there as such, and the next
+run tries again. A regrade keeps what was higher; changes.csv lists what it changed, also what it changed before it was
+interrupted.
+
+Whether submissions come from a course's branches (then each is graded with its author's work on the other labs) or from
+a lab's starter is said once for the class, or seen in most of them; what one submission says of itself decides nothing.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import gzip
 import html
 import json
-import lzma
 import os
 import re
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import Any
 
 from grade.labs import tree
+from grade.labs.course import FILE, published
 from grade.labs.grading import digest
+from grade.labs.handin import inner, is_archive, marked, strangers, submissions, unpack
 from grade.labs.page import shell
+from grade.labs.publish import grading_place
 from grade.labs.sandbox import choose
 from grade.labs.spec import Lab, SpecError, lab_named
+from grade.labs.staff import roster, share_of
 from grade.labs.workshop import FILE_MAX, SubmissionError, Workshop
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ONE_SECONDS = 3600          # a grader that takes longer hangs itself
-MEMBERS_MAX = 10000         # entries of an archive that are looked at
-ARCHIVE_MAX = 256 << 20     # bytes of a .tar.gz without the .gz: one of a megabyte may hold a gigabyte, in a name alone
-SUFFIX = re.compile(r"\.(tar|tar\.gz|tgz|zip)$")
 COLUMNS = ["submission", "score", "max", "state", "was", "seed", "files", "report"]
+NOT_GRADED = "not graded"
 
 
 @dataclass
@@ -55,6 +54,7 @@ class Result:
     data: dict[str, Any] | None = None
     why: str = ""
     was: int | None = None          # its score before a regrade that changed it
+    spoiled: bool = False           # by the grader or its host: the next run tries again
 
     @property
     def score(self) -> int | None:
@@ -62,122 +62,58 @@ class Result:
         return None if self.data is None else int(self.data["score"])
 
 
-# ---- what was handed in -------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Class:
+    """A class, and how it is graded."""
 
-
-def submissions(folder: Path) -> list[Path]:
-    """Everything in the directory that may be one, by name. SpecError if two would be the same student's."""
-    found = sorted(p for p in folder.iterdir() if not p.name.startswith(".")
-                   and (p.is_dir() or p.is_file() and SUFFIX.search(p.name)))
-    names = [name_of(p) for p in found]
-    twice = sorted({n for n in names if names.count(n) > 1})
-    if twice:
-        raise SpecError(f"{folder}: handed in twice: {', '.join(twice)}")
-    return found
-
-
-def name_of(path: Path) -> str:
-    """Whose submission it is, as the name of a directory."""
-    return re.sub(r"[^\w.@+-]", "_", path.name if path.is_dir() else SUFFIX.sub("", path.name))
-
-
-def _members(path: Path) -> Iterator[tuple[str, int, Callable[[], BinaryIO | Any]]]:
-    """The plain files of an archive: name, size, and how to open it."""
-    if path.suffix == ".zip":
-        with zipfile.ZipFile(path) as archive:
-            for info in archive.infolist()[:MEMBERS_MAX]:
-                if not info.is_dir() and (info.external_attr >> 16) & 0o170000 in (0, 0o100000):
-                    yield info.filename, info.file_size, lambda i=info: archive.open(i)     # type: ignore[misc]
-        return
-    with _unzipped(path) as plain, tarfile.open(fileobj=plain) as tar:
-        for count, member in enumerate(tar):
-            if count >= MEMBERS_MAX:
-                return
-            if member.isreg():
-                yield member.name, member.size, lambda m=member: tar.extractfile(m)         # type: ignore[misc]
-
-
-def _unzipped(path: Path) -> IO[bytes]:
-    """A .tar or .tar.gz as a .tar of bounded size."""
-    with open(path, "rb") as file:
-        zipped = file.read(2) == b"\x1f\x8b"
-    out = tempfile.TemporaryFile()
-    try:
-        with (gzip.open if zipped else open)(path, "rb") as source:
-            while piece := source.read(1 << 20):
-                if out.tell() + len(piece) > ARCHIVE_MAX:
-                    raise tarfile.ReadError(f"it holds more than {ARCHIVE_MAX >> 20} MiB")
-                out.write(piece)
-        out.seek(0)
-    except BaseException:
-        out.close()
-        raise
-    return out
-
-
-def unpack(lab: Lab, path: Path, dest: Path) -> None:
-    """Writes the files that the lab names, and no other, from an archive to `dest`. SubmissionError for one that cannot
-    be read. Nothing of a name in the archive is used as a path."""
-    wanted = {name: name for name in (*lab.editable, *lab.new_files)}
-    try:
-        for name, size, opened in _members(path):
-            plain = name.removeprefix("./")
-            target = wanted.get(plain) or wanted.get(plain.partition("/")[2])
-            if target is None:
-                continue
-            if size > FILE_MAX:
-                raise SubmissionError(f"{target} is larger than {FILE_MAX >> 20} MiB", "file too large")
-            with opened() as source:
-                data = source.read(FILE_MAX + 1)
-            if len(data) > FILE_MAX:
-                raise SubmissionError(f"{target} is larger than {FILE_MAX >> 20} MiB", "file too large")
-            (dest / target).parent.mkdir(parents=True, exist_ok=True)
-            (dest / target).write_bytes(data)
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError, ValueError,
-            KeyError, zlib.error, lzma.LZMAError) as error:
-        if isinstance(error, SubmissionError):
-            raise
-        raise SubmissionError(f"the archive cannot be read: {error}", "not an archive") from error
+    lab: Lab                        # as its submissions bring it
+    out: Path                       # the reports' directory
+    seed: int
+    state: str                      # a digest of the tree that grades: where it differs, old reports count no more
+    course: bool = False            # whether submissions come from a course's branches
+    roster: frozenset[str] | None = None    # whose twists count
+    again: bool = False             # a regrade
+    people: dict[str, list[Path]] = field(default_factory=dict)
 
 
 # ---- one of them --------------------------------------------------------------------------------------------
 
 
 def grader_state(lab: Lab) -> str:
-    """A digest of the tree that grades: where it differs, old reports count no more."""
+    """A digest of the tree that grades."""
     return tree.digest(ROOT, [n for n in tree.files(ROOT) if n.startswith(("arch/", "kernel/", "user/", "grade/", "labs/"))
                               and n not in lab.everywhere] + ["Makefile"])[:16]
 
 
-def _known(out: Path, files: str, seed: int, state: str) -> dict[str, Any] | None:
-    """The report that is there already, if it is this one's."""
+def _known(out: Path, key: dict[str, Any]) -> Result | None:
+    """What the report says that is there already, if it is this one's."""
     try:
         data: dict[str, Any] = json.loads((out / "report.json").read_text())
         kept = json.loads((out / "key.json").read_text())
     except (OSError, ValueError):
         return None
-    return data if kept == {"files": files, "seed": seed, "grader": state} else None
+    if not isinstance(kept, dict) or {k: kept.get(k) for k in key} != key:
+        return None
+    return Result(out.name, data["problem"] or "graded", data, was=kept.get("was"))
 
 
-def grade_one(lab: Lab, path: Path, out: Path, seed: int, state: str, again: bool = False) -> Result:
-    """Grades one submission in a process of its own, unless its report is there already."""
-    name = name_of(path)
+def grade_one(group: Class, name: str) -> Result:
+    """Grades one person's submission in a process of its own, unless its report is there already."""
     with tempfile.TemporaryDirectory(prefix="rampart-batch-") as scratch:
-        folder, broken = path, None
-        if not path.is_dir():
-            folder = Path(scratch)
-            try:
-                unpack(lab, path, folder)
-            except SubmissionError as error:
-                broken = error
-        files = "" if broken else _digest_of(lab, folder)
-        if not again and (data := _known(out, files, seed, state)) is not None:
-            return Result(name, data["problem"] or "graded", data)
-        fresh = out.with_name(f"{out.name}.new")
+        try:
+            folder, broken, key = _open(group, name, Path(scratch))
+        except SpecError as error:
+            return Result(name, NOT_GRADED, why=str(error), spoiled=True)
+        out = group.out / name
+        if (known := _known(out, key)) is not None:
+            return known
+        fresh = out.with_name(f".{name}.new")      # no submission's name begins so
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(parents=True)
-        command = [sys.executable, "-m", "grade.lab", "grade", lab.name, "--arch", lab.arch, "--seed", str(seed), "--from",
-                   str(folder), "--out", str(fresh)]
+        command = [sys.executable, "-m", "grade.lab", "grade", group.lab.name, "--arch", group.lab.arch, "--seed",
+                   str(group.seed), "--from", str(folder), "--out", str(fresh), "--course", "yes" if group.course else "no"]
+        if group.roster is not None:
+            command += ["--student", name]
         if broken:
             command += ["--problem", broken.what, "--problem-text", str(broken)]
         try:
@@ -185,32 +121,67 @@ def grade_one(lab: Lab, path: Path, out: Path, seed: int, state: str, again: boo
                 status = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False,
                                         timeout=ONE_SECONDS).returncode
         except subprocess.TimeoutExpired:
-            return Result(name, "not graded", why="the grader itself hung")
+            return _spoiled(out, key, "the grader itself hung")
         if status != 0 or not (fresh / "report.json").is_file():
             lines = (fresh / "grader.log").read_text(errors="replace").splitlines()
-            return Result(name, "not graded", why=lines[-1] if lines else f"the grader ended with {status}")
-        (fresh / "key.json").write_text(json.dumps({"files": files, "seed": seed, "grader": state}) + "\n")
-        data = json.loads((fresh / "report.json").read_text())
-        was = _keep_higher(out, fresh, data, again)
+            return _spoiled(out, key, lines[-1] if lines else f"the grader ended with {status}")
+        was = _keep_higher(out, fresh, key, group.again)
         kept = json.loads((out / "report.json").read_text())
         return Result(name, kept["problem"] or "graded", kept, was=was)
 
 
-def _keep_higher(out: Path, fresh: Path, data: dict[str, Any], again: bool) -> int | None:
-    """Puts the new report in the old one's place; in a regrade only if it is no worse. What the score was, if it
-    changed."""
+def _open(group: Class, name: str, scratch: Path) -> tuple[Path, SubmissionError | None, dict[str, Any]]:
+    """A person's submission as a directory, what is wrong with it if it cannot be that, and the key of its report.
+    SpecError if it is nobody's fault, or not to be decided here."""
+    paths = group.people[name]
+    if len(paths) > 1:
+        raise SpecError(f"handed in twice: {', '.join(p.name for p in paths)}")
+    if group.roster is not None and name not in group.roster:
+        raise SpecError("no such name in the roster")
+    folder, broken = inner(group.lab, paths[0]), None
+    if folder.is_file():
+        if not is_archive(folder):
+            raise SpecError(f"{folder.name}: no archive that is read here: .zip, .tar, .tar.gz, .tar.bz2, .tar.xz are")
+        try:
+            unpack(group.lab, folder, scratch)
+        except SubmissionError as error:
+            broken = error
+        folder = scratch
+    files = "" if broken else _digest_of(group.lab, folder)
+    twist = share_of(group.lab, name).twist if group.roster is not None else None
+    return folder, broken, {"files": files, "seed": group.seed, "grader": group.state, "course": group.course,
+                            "twist": [twist.name, twist.value] if twist else None}
+
+
+def _spoiled(out: Path, key: dict[str, Any], why: str) -> Result:
+    """No grade; but an older one of the same files still stands."""
+    try:
+        if json.loads((out / "key.json").read_text())["files"] == key["files"]:
+            return Result(out.name, "kept, not graded again", json.loads((out / "report.json").read_text()), why, spoiled=True)
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return Result(out.name, NOT_GRADED, why=why, spoiled=True)
+
+
+def _keep_higher(out: Path, fresh: Path, key: dict[str, Any], again: bool) -> int | None:
+    """Puts the new report in the old one's place; in a regrade only if it is no worse, and the old one is as good as a new
+    one from then on. What the score was, if it changed."""
+    new = json.loads((fresh / "report.json").read_text())["score"]
     try:
         old = json.loads((out / "report.json").read_text())["score"] if again else None
     except (OSError, ValueError):
         old = None
-    if old is not None and old > data["score"]:
+    if old is not None and old > new:
         lower = out / "lower"
         shutil.rmtree(lower, ignore_errors=True)
         fresh.rename(lower)
+        (out / "key.json").write_text(json.dumps(key) + "\n")
         return None
+    was = int(old) if old is not None and old != new else None
+    (fresh / "key.json").write_text(json.dumps(key | {"was": was}) + "\n")
     shutil.rmtree(out, ignore_errors=True)
     fresh.rename(out)
-    return int(old) if old is not None and old != data["score"] else None
+    return was
 
 
 def _digest_of(lab: Lab, folder: Path) -> str:
@@ -230,37 +201,76 @@ def _digest_of(lab: Lab, folder: Path) -> str:
 # ---- all of them --------------------------------------------------------------------------------------------
 
 
+def class_of(args: argparse.Namespace, again: bool = False, build: bool = True) -> Class:
+    """The class that the command line names; the base that each is graded on is built once, and not by each. SpecError."""
+    own = lab_named(ROOT, args.lab, args.arch)
+    folder = Path(args.submissions)
+    people = submissions(folder)
+    out = (Path(args.out) if args.out else ROOT / "build" / "batch" / own.name / own.arch).absolute()
+    for one, other in ((out.resolve(), folder.resolve()), (folder.resolve(), out.resolve())):
+        if one == other or one in other.parents:
+            raise SpecError(f"{one} holds {other}: reports and submissions must lie apart" if one != other else
+                            f"{one}: reports there would take the submissions' places")
+    if others := strangers(folder):
+        print(f"left alone, as they are no submissions: {', '.join(others)}")
+    course = from_course(own, people, args.course)
+    place, lab = grading_place(ROOT, own, course)
+    names = frozenset(roster(Path(args.roster))) if args.roster else None
+    if names is not None:
+        for missing in sorted(names - set(people)):
+            print(f"of {missing} there is nothing")
+    if build:
+        with Workshop(place, lab, choose(), answers=place == ROOT):
+            pass
+    out.mkdir(parents=True, exist_ok=True)
+    return Class(lab, out, args.seed, grader_state(own), course, names, again, people)
+
+
+def from_course(lab: Lab, people: dict[str, list[Path]], said: str) -> bool:
+    """Whether a class's submissions come from a course's branches: as it is said, or as most of them look."""
+    if published(ROOT):
+        return True
+    yes = {name: marked(inner(lab, paths[0])) for name, paths in people.items()}
+    course = sum(yes.values()) * 2 > len(yes) if said == "auto" else said == "yes"
+    if odd := sorted(name for name, is_one in yes.items() if is_one != course):
+        where = "a course's branch", "a lab's starter"
+        print(f"graded as {where[not course]}, by COURSE={int(course)} or because most are, though it looks like "
+              f"{where[course]}: {', '.join(odd)}")
+    return course
+
+
 def run(args: argparse.Namespace, again: bool = False) -> int:
     """Grades a class, or the part of it that --shard names; the exit status is 2 if one could not be graded."""
-    lab = lab_named(ROOT, args.lab, args.arch)
-    out = (Path(args.out) if args.out else ROOT / "build" / "batch" / lab.name / lab.arch).absolute()
-    found = submissions(Path(args.submissions))
-    mine = [p for i, p in enumerate(found) if i % args.shard[1] == args.shard[0]]
-    state = grader_state(lab)
-    with Workshop(ROOT, lab, choose()):
-        pass        # the base is built once, and not by each
-    out.mkdir(parents=True, exist_ok=True)
-    results: list[Result] = []
+    group = class_of(args, again)
+    mine = [n for i, n in enumerate(sorted(group.people)) if i % args.shard[1] == args.shard[0]]
+    results: dict[str, Result] = {}
     start = time.monotonic()
-    with ThreadPoolExecutor(max_workers=args.jobs) as pool:
-        todo = {pool.submit(grade_one, lab, p, out / name_of(p), args.seed, state, again): p for p in mine}
+    pool = ThreadPoolExecutor(max_workers=args.jobs)
+    todo = {pool.submit(grade_one, group, n): n for n in mine}
+    interrupted = False
+    try:
         for job in as_completed(todo):
+            name = todo[job]
             try:
-                result = job.result()
+                results[name] = job.result()
             except Exception as error:      # noqa: B902 - whatever it is, it is this one's alone
-                result = Result(name_of(todo[job]), "not graded", why=f"{type(error).__name__}: {error}")
-            results.append(result)
-            _progress(result, len(results), len(mine), time.monotonic() - start)
+                results[name] = Result(name, NOT_GRADED, why=f"{type(error).__name__}: {error}", spoiled=True)
+            _progress(results[name], len(results), len(mine), time.monotonic() - start)
+    except KeyboardInterrupt:
+        interrupted = True
+        print("stopping; what is graded stays so", flush=True)
+    finally:
+        pool.shutdown(cancel_futures=True)
+    results |= {n: Result(n, NOT_GRADED, why="stopped before", spoiled=True) for n in mine if n not in results}
     if args.shard == (0, 1):
-        write_summary(lab, out, sorted(results, key=lambda r: r.name), again)
-    spoiled = [r.name for r in results if r.score is None]
-    changed = [r for r in results if r.was is not None]
-    for r in changed:
+        write_summary(group.lab, group.out, [results[n] for n in mine], again)
+    spoiled = [r.name for r in results.values() if r.spoiled]
+    for r in (r for n in mine if again and (r := results[n]).was is not None):
         print(f"changed: {r.name}: {r.was} -> {r.score}")
     took = time.monotonic() - start
     print(f"{len(results) - len(spoiled)} of {len(results)} graded in {took:.0f} s"
-          + (f"; not graded, run again: {', '.join(sorted(spoiled))}" if spoiled else "") + f"; {out}/summary.html")
-    return 2 if spoiled else 0
+          + (f"; not graded, run again: {', '.join(sorted(spoiled))}" if spoiled else "") + f"; {group.out}/summary.html")
+    return 130 if interrupted else 2 if spoiled else 0
 
 
 def _progress(r: Result, done: int, total: int, took: float) -> None:
@@ -271,18 +281,18 @@ def _progress(r: Result, done: int, total: int, took: float) -> None:
 
 
 def collect(args: argparse.Namespace) -> int:
-    """Writes the summary of what is graded already: after the shards of an array job."""
-    lab = lab_named(ROOT, args.lab, args.arch)
-    out = (Path(args.out) if args.out else ROOT / "build" / "batch" / lab.name / lab.arch).absolute()
+    """Writes the summary of what is graded already: after the parts of an array job."""
+    group = class_of(args, build=False)
     results = []
-    for path in submissions(Path(args.submissions)):
-        try:
-            data = json.loads((out / name_of(path) / "report.json").read_text())
-            results.append(Result(name_of(path), data["problem"] or "graded", data))
-        except (OSError, ValueError):
-            results.append(Result(name_of(path), "not graded", why="no report"))
-    write_summary(lab, out, results, False)
-    return 2 if any(r.score is None for r in results) else 0
+    for name in sorted(group.people):
+        with tempfile.TemporaryDirectory(prefix="rampart-batch-") as scratch:
+            try:
+                _, _, key = _open(group, name, Path(scratch))
+                results.append(_known(group.out / name, key) or _spoiled(group.out / name, key, "no report of these files yet"))
+            except SpecError as error:
+                results.append(Result(name, NOT_GRADED, why=str(error), spoiled=True))
+    write_summary(group.lab, group.out, results, any(r.was is not None for r in results))
+    return 2 if any(r.spoiled for r in results) else 0
 
 
 def write_summary(lab: Lab, out: Path, results: list[Result], again: bool) -> None:
@@ -338,7 +348,7 @@ def shard(text: str) -> tuple[int, int]:
     """"2/8" is the third of eight parts."""
     match = re.fullmatch(r"(\d+)/(\d+)", text)
     if match is None or not int(match[1]) < int(match[2]):
-        raise argparse.ArgumentTypeError("K/N with K below N")
+        raise argparse.ArgumentTypeError("K/N: part K, from 0 to N-1, of N")
     return int(match[1]), int(match[2])
 
 

@@ -16,20 +16,20 @@ import re
 import secrets
 import shutil
 import subprocess
-import tarfile
 import tempfile
-import zipfile
-import zlib
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from grade.labs import tree
 from grade.labs.course import FILE, MARK, Course, Entry, mark, published, read, widened
-from grade.labs.spec import Lab, all_labs
+from grade.labs.grading import digest
+from grade.labs.spec import Lab, SpecError, all_labs
 from grade.labs.tree import TreeError
 
 KEY_BYTES = 32
 COURSES_KEPT = 2
+FRESH, FRESH_SECONDS = "new-", 24 * 3600     # of a tree that is being made, or was left
 WITHOUT_GIT = "946684800"           # the date of commits where the tree has no history of its own
 NAME, MAIL = "Rampart", "rampart@localhost"
 _IMAGE = re.compile(r"img/[\w./-]+")
@@ -120,44 +120,36 @@ def course_tree(root: Path, course: Course) -> Path:
     for lab in course.labs(root):
         files |= lab_files(root, lab)
     cache = root / "build" / "course"
+    place = cache / digest(files)[:16]
+    if place.is_dir():
+        os.utime(place)
+        return place
     cache.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix="new-", dir=cache))
+    fresh = Path(tempfile.mkdtemp(prefix=FRESH, dir=cache))
     write(files, fresh, root)
-    place = cache / tree.digest(fresh, sorted(files))[:16]
     try:
         fresh.rename(place)
     except OSError:
-        shutil.rmtree(fresh)        # it is there
-        os.utime(place)
-    for old in sorted(cache.iterdir(), key=lambda p: p.stat().st_mtime)[:-COURSES_KEPT]:
-        shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(fresh)        # another grader was first
+    old = sorted(cache.iterdir(), key=lambda p: p.stat().st_mtime)[:-COURSES_KEPT]
+    for stale in (p for p in old if not p.name.startswith(FRESH) or time.time() - p.stat().st_mtime > FRESH_SECONDS):
+        shutil.rmtree(stale, ignore_errors=True)
     return place
 
 
-def grading_place(root: Path, lab: Lab, source: Path) -> tuple[Path, Lab]:
-    """The pristine tree that a submission is put on, and the lab as the submission brings it: those of the course
-    where the submission (a directory or an archive) comes from a course, or this tree belongs to one."""
+def grading_place(root: Path, lab: Lab, from_course: bool) -> tuple[Path, Lab]:
+    """The pristine tree that a submission is put on, and the lab as the submission brings it: those of the course where it
+    comes from a course's branch, or this tree is one. SpecError if this tree has no such course."""
     if course := published(root):
         return root, widened(lab, course)
-    if (root / FILE).is_file() and _marked(source):
-        course = read(root)
-        if course.entry(lab) is not None:
-            return course_tree(root, course), widened(lab, course)
-    return root, lab
-
-
-def _marked(source: Path) -> bool:
-    """Whether a submission says that it comes from a course. One that cannot be read does not."""
-    try:
-        if tarfile.is_tarfile(source):
-            with tarfile.open(source) as archive:
-                return any(n.removeprefix("./") == MARK for n in archive.getnames())
-        if zipfile.is_zipfile(source):
-            with zipfile.ZipFile(source) as packed:
-                return MARK in packed.namelist()
-    except (OSError, tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error):
-        pass
-    return (source / MARK).is_file()
+    if not from_course:
+        return root, lab
+    if not (root / FILE).is_file():
+        raise SpecError(f"this comes from a course's branch, and there is no {FILE} here that tells of the course")
+    course = read(root)
+    if course.entry(lab) is None:
+        raise SpecError(f"this comes from a course's branch, and {FILE} has no {lab.name}")
+    return course_tree(root, course), widened(lab, course)
 
 
 def write(files: Files, dest: Path, root: Path) -> None:

@@ -6,6 +6,7 @@ import argparse
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 from grade.labs import diagnosis, report, tree
@@ -13,6 +14,7 @@ from grade.labs.classkey import TICKET, Share, named, read_key, share, ticket
 from grade.labs.course import FILE, Course, read
 from grade.labs.cut import cut, read_stubs
 from grade.labs.grading import grade
+from grade.labs.handin import is_archive, unpack_files
 from grade.labs.prove import Files, apply_patch, broken_kernels, named_checks, other_solution, prove, table
 from grade.labs.publish import publish
 from grade.labs.sandbox import SandboxError, choose
@@ -152,12 +154,21 @@ def _letters(lab: Lab) -> list[str]:
     return sorted(set.intersection(*each))
 
 
+def roster(path: Path) -> list[str]:
+    """The names of a class, one a line. SpecError."""
+    try:
+        students = [named(line.strip()) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path}: {error}") from error
+    if len(set(students)) != len(students):
+        raise SpecError(f"{path}: a name stands there twice")
+    return students
+
+
 def tickets(args: argparse.Namespace) -> int:
     """Writes NAME.ticket for each student of a roster."""
     course, dest = read(ROOT), Path(args.dest)
-    students = [named(line.strip()) for line in Path(args.roster).read_text().splitlines() if line.strip()]
-    if len(set(students)) != len(students):
-        raise SpecError(f"{args.roster}: a name stands there twice")
+    students = roster(Path(args.roster))
     texts = {s: ticket(s, [(lab, share_of(lab, s)) for lab in course.labs(ROOT)]) for s in students}
     dest.mkdir(parents=True, exist_ok=True)
     for student, text in texts.items():
@@ -177,7 +188,12 @@ def check_diagnosis(args: argparse.Namespace) -> int:
     if letter not in kernels:
         raise SpecError(f"{lab.name} has no broken kernel on {lab.arch}")
     wanted = diagnosis.parse(diagnosis.answer_of(kernels[letter]), kernels[letter].name)
-    got = diagnosis.said(lab, Path(args.source).resolve())
+    with tempfile.TemporaryDirectory() as scratch:
+        source = Path(args.source).resolve()
+        if is_archive(source):
+            unpack_files({f"labs/{lab.folder.name}/{diagnosis.FILE}": None}, source, Path(scratch))
+            source = Path(scratch)
+        got = diagnosis.said(lab, source)
     wrong = [key for key in wanted if got.get(key) != wanted[key]]
     print(f"{lab.name} on {lab.arch}, kernel {letter}: " + ("right" if not wrong else
           f"{len(wanted) - len(wrong)} of {len(wanted)} right; wrong or missing: {', '.join(wrong)}"))

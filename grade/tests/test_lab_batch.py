@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tarfile
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -16,9 +17,12 @@ import pytest
 
 from grade.lab import main
 from grade.labs import batch
+from grade.labs.course import read, widened
+from grade.labs.handin import submissions
 from grade.labs.same import differing
 from grade.labs.sandbox import SEPARATE_UID, choose
-from grade.labs.spec import Lab, SpecError, lab_named
+from grade.labs.spec import Lab, lab_named
+from grade.labs.staff import share_of
 from grade.labs.workshop import Workshop
 
 pytestmark = pytest.mark.soak     # each builds and grades
@@ -97,43 +101,59 @@ def test_no_submission_stops_the_rest_and_each_is_told_its_own_reason(lab: Lab, 
     assert table(tmp_path / "out" / "summary.csv").keys() == rows.keys()
 
 
+def a_class(lab: Lab, folder: Path, out: Path, seed: int = 1, again: bool = False) -> batch.Class:
+    """A class as the command line would have it."""
+    return batch.Class(lab, out, seed, "state", again=again, people=submissions(folder))
+
+
 def test_a_grader_that_fails_gives_no_zero_and_is_tried_again(lab: Lab, tmp_path: Path,
                                                             monkeypatch: pytest.MonkeyPatch) -> None:
-    path, out = hand_in(lab, tmp_path / "ann", "\n#error no\n"), tmp_path / "out" / "ann"
+    hand_in(lab, tmp_path / "class" / "ann", "\n#error no\n")
+    group = a_class(lab, tmp_path / "class", tmp_path / "out")
     monkeypatch.setenv("RAMPART_ISOLATION", "a prayer")
-    failed = batch.grade_one(lab, path, out, 1, "state")
+    failed = batch.grade_one(group, "ann")
     assert failed.score is None and failed.state == "not graded" and "a prayer" in failed.why
-    assert not (out / "report.json").exists()
+    assert not (tmp_path / "out" / "ann" / "report.json").exists()
     batch.write_summary(lab, tmp_path, [failed], False)
     assert table(tmp_path / "summary.csv")["ann"]["score"] == ""
     monkeypatch.delenv("RAMPART_ISOLATION")
-    assert batch.grade_one(lab, path, out, 1, "state").state == "does not compile"
+    assert batch.grade_one(group, "ann").state == "does not compile"
 
 
 def test_a_regrade_keeps_the_higher_score_and_lists_what_changed(lab: Lab, tmp_path: Path) -> None:
-    for name, old in (("ann", 40), ("bob", 0)):
+    out = tmp_path / "out"
+    for name, old in (("ann", 40), ("bob", 0), ("cyd", -10)):
         hand_in(lab, tmp_path / "class" / name, "\n#error no\n")
-        batch.grade_one(lab, tmp_path / "class" / name, tmp_path / "out" / name, 1, "state")
-        report = tmp_path / "out" / name / "report.json"
+        batch.grade_one(a_class(lab, tmp_path / "class", out), name)
+        report = out / name / "report.json"
         report.write_text(json.dumps(json.loads(report.read_text()) | {"score": old}))
-    # ann had 40, and would have 0 now; bob's would go from 0 to 0; then cyd's rises.
-    kept = [batch.grade_one(lab, tmp_path / "class" / n, tmp_path / "out" / n, 2, "state", again=True) for n in ("ann", "bob")]
-    assert [(r.score, r.was) for r in kept] == [(40, None), (0, None)]
-    assert json.loads((tmp_path / "out" / "ann" / "lower" / "report.json").read_text())["score"] == 0
-    fresh = tmp_path / "fresh"
-    fresh.mkdir()
-    (fresh / "report.json").write_text('{"score": 90}')
-    assert batch._keep_higher(tmp_path / "out" / "ann", fresh, {"score": 90}, again=True) == 40
-    batch.write_summary(lab, tmp_path, [batch.Result("ann", "graded", None, was=40), kept[1]], again=True)
-    assert list(table(tmp_path / "changes.csv")) == ["ann"]
+    # ann had 40, and would have 0 now; bob's would go from 0 to 0; cyd's rises. An interrupted regrade says the same again.
+    for _ in range(2):
+        results = [batch.grade_one(a_class(lab, tmp_path / "class", out, 2, True), n) for n in ("ann", "bob", "cyd")]
+        assert [(r.score, r.was) for r in results] == [(40, None), (0, None), (0, -10)]
+    assert json.loads((out / "ann" / "lower" / "report.json").read_text())["score"] == 0
+    # And the next run of the class keeps what was kept.
+    assert batch.grade_one(a_class(lab, tmp_path / "class", out, 2), "ann").score == 40
+    batch.write_summary(lab, tmp_path, results, again=True)
+    assert list(table(tmp_path / "changes.csv")) == ["cyd"]
 
 
-def test_two_hand_ins_of_one_name_are_an_error(tmp_path: Path) -> None:
-    (tmp_path / "ann").mkdir()
-    with zipfile.ZipFile(tmp_path / "ann.zip", "w"):
-        pass
-    with pytest.raises(SpecError, match="handed in twice: ann"):
-        batch.submissions(tmp_path)
+def test_who_has_a_twist_is_graded_by_it(lab: Lab, tmp_path: Path) -> None:
+    """The verbatim reference is not enough where a roster has its author, and is where there is none."""
+    key = ROOT / "labs" / "class.key"
+    if key.exists():
+        pytest.skip("this tree has a class key of its own")
+    hand_in(lab, tmp_path / "class" / "ann")
+    group = a_class(lab, tmp_path / "class", tmp_path / "out")
+    assert batch.grade_one(group, "ann").score == lab.points
+    try:
+        key.write_text("k" * 32)
+        own = batch.grade_one(replace(group, roster=frozenset({"ann"})), "ann")
+        twist = share_of(lab, "ann").twist
+    finally:
+        key.unlink()
+    assert twist and own.score is not None and own.score < lab.points
+    assert json.loads((tmp_path / "out" / "ann" / "key.json").read_text())["twist"] == [twist.name, twist.value]
 
 
 def test_a_cell_that_a_spreadsheet_would_run_is_text() -> None:
@@ -146,7 +166,12 @@ def test_a_cell_that_a_spreadsheet_would_run_is_text() -> None:
 @pytest.fixture
 def autograder(lab: Lab, tmp_path: Path) -> Path:
     """A directory laid out as Gradescope's /autograder is, with our zip unpacked; not set up yet."""
-    assert main(["gradescope", lab.name, "--arch", lab.arch, "--out", str(tmp_path / "z.zip")]) == 0
+    return laid_out(lab, tmp_path)
+
+
+def laid_out(lab: Lab, tmp_path: Path, *more: str) -> Path:
+    """The same with a zip that is made otherwise."""
+    assert main(["gradescope", lab.name, "--arch", lab.arch, "--out", str(tmp_path / "z.zip"), *more]) == 0
     top = tmp_path / "autograder"
     for folder in [*top.parents][:3]:
         folder.chmod(0o711)
@@ -191,6 +216,27 @@ def test_an_unpacked_zip_grades_as_gradescope_would(autograder: Path, lab: Lab) 
     (autograder / "submission" / GUARD).write_text(f'#include "{autograder}/source/rampart/{GUARD}"\n')
     status, results = run_autograder(autograder)
     assert status == 0 and results["score"] == 0 and "Permission denied" in results["output"]
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.skipif(os.geteuid() != 0, reason="Gradescope's containers run as root")
+def test_a_courses_zip_takes_the_work_on_all_labs(lab: Lab, tmp_path: Path) -> None:
+    """What another lab's file brings is compiled, too: a student's own, where the reference would not go with it."""
+    top = laid_out(lab, tmp_path, "--course", "yes")
+    subprocess.run([str(top / "source" / "setup.sh")], check=True, timeout=3000,
+                   env={"PATH": os.environ["PATH"], "AUTOGRADER": str(top)})
+    work = tmp_path / "work"
+    for name in widened(lab, read(ROOT)).editable:
+        (work / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, work / name)
+    with open(work / GUARD, "a") as file:
+        file.write("\nint mine_alone(void);\nint mine_alone(void) { return 0; }\n")
+    with open(work / "kernel/harden/aslr.c", "a") as file:
+        file.write("\nint mine_alone(void);\nint calls_it(void);\nint calls_it(void) { return mine_alone(); }\n")
+    with tarfile.open(top / "submission" / f"{lab.name}-submission (1).tar.gz", "w:gz") as archive:
+        archive.add(work, "")
+    status, results = run_autograder(top)
+    assert status == 0 and results["score"] == lab.points, results
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="Gradescope's containers run as root")

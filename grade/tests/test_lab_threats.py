@@ -20,7 +20,7 @@ import pytest
 
 from grade.image import Image, ImageError
 from grade.lab import main
-from grade.labs import batch, report
+from grade.labs import batch, handin, report
 from grade.labs.grading import Grade, grade, open_image
 from grade.labs.sandbox import BUBBLEWRAP, ENVIRONMENT, OUTPUT_MAX, SEPARATE_UID, Sandbox, SandboxError, choose
 from grade.labs.spec import lab_named
@@ -279,7 +279,7 @@ def test_a_submission_whose_archive_climbs_out_is_read_by_name_alone(form: str, 
             device = tarfile.TarInfo(lab.editable[0])
             device.type = tarfile.CHRTYPE
             t.addfile(device)
-    batch.unpack(lab, path, dest)
+    handin.unpack(lab, path, dest)
     assert {str(p.relative_to(dest)): p.read_bytes() for p in dest.rglob("*") if p.is_file()} == answer
     assert not any(p.is_symlink() for p in dest.rglob("*"))
     assert sorted(p.name for p in tmp_path.rglob("*") if "escaped" in p.name or p.name == "abs") == []
@@ -290,19 +290,19 @@ def test_an_archive_of_zeros_without_end_is_refused(arch: str, tmp_path: Path) -
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as z:
         z.writestr(GUARD, bytes(64 << 20))
     with pytest.raises(SubmissionError, match="larger than 1 MiB"):
-        batch.unpack(lab, tmp_path / "bomb.zip", tmp_path / "out")
+        handin.unpack(lab, tmp_path / "bomb.zip", tmp_path / "out")
 
 
 @pytest.mark.parametrize("form", ["tar", "tar.gz"])
 def test_an_archive_whose_names_never_end_is_refused(form: str, arch: str, tmp_path: Path) -> None:
     head = tarfile.TarInfo("././@LongLink")
-    head.type, head.size = tarfile.GNUTYPE_LONGNAME, 2 * batch.ARCHIVE_MAX
+    head.type, head.size = tarfile.GNUTYPE_LONGNAME, 2 * handin.ARCHIVE_MAX
     with (gzip.open if form == "tar.gz" else open)(tmp_path / f"bomb.{form}", "wb") as out:
         out.write(head.tobuf(tarfile.GNU_FORMAT))
         for _ in range(head.size >> 20):
             out.write(bytes(1 << 20))
     with pytest.raises(SubmissionError, match="more than 256 MiB"):
-        batch.unpack(lab_named(ROOT, "stack-guard", arch), tmp_path / f"bomb.{form}", tmp_path / "out")
+        handin.unpack(lab_named(ROOT, "stack-guard", arch), tmp_path / f"bomb.{form}", tmp_path / "out")
 
 
 def test_an_archive_that_is_spoiled_inside_is_its_authors_mistake(arch: str, tmp_path: Path) -> None:
@@ -312,7 +312,7 @@ def test_an_archive_that_is_spoiled_inside_is_its_authors_mistake(arch: str, tmp
     data[70:100] = b"\xff" * 30
     (tmp_path / "x.zip").write_bytes(data)
     with pytest.raises(SubmissionError, match="cannot be read"):
-        batch.unpack(lab_named(ROOT, "stack-guard", arch), tmp_path / "x.zip", tmp_path / "out")
+        handin.unpack(lab_named(ROOT, "stack-guard", arch), tmp_path / "x.zip", tmp_path / "out")
 
 
 @pytest.mark.timeout(60)
