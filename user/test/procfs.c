@@ -6,6 +6,7 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <pthread.h>
+#include <sys/prctl.h>
 
 static char text[65536];
 
