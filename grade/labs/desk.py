@@ -49,8 +49,8 @@ def which(args: argparse.Namespace) -> int:
 
 def own_lab(root: Path) -> str:
     """The name of the lab that a tree is about; empty if it is about none."""
-    if (root / ".lab").is_file():
-        return (root / ".lab").read_text().strip()
+    if (root / tree.MARK).is_file():
+        return (root / tree.MARK).read_text().strip()
     course = published(root)
     if course is None:
         return ""

@@ -6,7 +6,9 @@ what students edit no branch adds, and what a branch adds is theirs from then on
 Private: `main` is the complete tree, with the class key; `catchup/NN` is what a student has who did all labs up to
 NN as the reference does, on top of the public branches, to be pushed there after a deadline.
 
-Publishing again into the same directories adds commits where something changed, so that clones can pull.
+Publishing again into the same directories adds commits where something changed, so that clones can pull. Each repository
+has its kind in its configuration, so that the two are never taken for each other, nor a repository of something else for
+one of them; nothing is committed to the public one before every file was searched for lines of solutions.
 """
 
 from __future__ import annotations
@@ -33,6 +35,9 @@ FRESH, FRESH_SECONDS = "new-", 24 * 3600     # of a tree that is being made, or 
 WITHOUT_GIT = "946684800"           # the date of commits where the tree has no history of its own
 NAME, MAIL = "Rampart", "rampart@localhost"
 _IMAGE = re.compile(r"img/[\w./-]+")
+PUBLIC, PRIVATE = "public", "private"
+KIND = "rampart.kind"               # where a repository's configuration says which it is
+LEAKS_SHOWN = 5
 SOLUTION = ("cut", "solution.md")       # of a lab's folder: what `make solution` reads in a catch-up branch
 Files = dict[str, bytes]
 
@@ -168,9 +173,9 @@ def write(files: Files, dest: Path, root: Path) -> None:
 
 
 class Repository:
-    """A repository that is written branch by branch."""
+    """A repository of one kind, public or private, that is written branch by branch."""
 
-    def __init__(self, place: Path, root: Path) -> None:
+    def __init__(self, place: Path, root: Path, kind: str) -> None:
         self.place, self.root = place, root
         done = subprocess.run(["git", "-C", str(root), "-c", "safe.directory=*", "log", "-1", "--format=%ct"],
                               capture_output=True, text=True, check=False, timeout=60)
@@ -182,6 +187,21 @@ class Repository:
             raise TreeError(f"{place}: exists already and is no repository")
         elif self.git("status", "--porcelain"):
             raise TreeError(f"{place}: has changes that are not committed")
+        elif (other := self.kind()) not in (kind, ""):
+            raise TreeError(f"{place}: this repository is {other}, and not a course's {kind} one")
+        self.git("config", KIND, kind)
+
+    def kind(self) -> str:
+        """What it is: public, private, or something else; nothing as long as it is empty."""
+        if said := self.git("config", "--local", "--default", "", "--get", KIND):
+            return said
+        if not self.git("for-each-ref"):
+            return ""
+        # Published before there was a mark.
+        held = self.git("ls-tree", "--name-only", "main", MARK, FILE).splitlines() if self.tip("main") else []
+        if MARK in held:
+            return PUBLIC
+        return PRIVATE if FILE in held and self.git("for-each-ref", "refs/heads/catchup/") else "no course's"
 
     def git(self, *words: str, env: dict[str, str] | None = None) -> str:
         """Runs git here; what it says."""
@@ -222,29 +242,48 @@ class Repository:
         self.git("reset", "-q", "--hard")
 
 
+def check_places(root: Path, dest: Path, private: Path | None) -> None:
+    """TreeError unless two repositories can lie there, apart from each other and from the tree that they are made of."""
+    public, inner, tree_itself = dest.resolve(), private.resolve() if private else None, root.resolve()
+    if public == inner:
+        raise TreeError(f"{dest}: students' repository and the instructor's cannot be the same")
+    if inner and (public in inner.parents or inner in public.parents):
+        raise TreeError(f"{dest} and {private}: neither repository may lie in the other")
+    for place in (public, inner):
+        if place is None or tree_itself / "build" in place.parents:
+            continue
+        if place == tree_itself or place in tree_itself.parents or tree_itself in place.parents:
+            raise TreeError(f"{place}: a repository that is published lies outside the tree that it is made of, {tree_itself}")
+
+
 def publish(root: Path, course: Course, dest: Path, private: Path | None = None,
             diagnosis: Callable[[Entry], Files] | None = None) -> list[str]:
     """Writes the public repository to `dest` and, if asked, the instructor's to `private`. `diagnosis` gives a
     lab's broken kernels. The branches that there are now, in order. TreeError, CutError, SpecError."""
     if not course.entries:
         raise TreeError("the course has no lab")
+    check_places(root, dest, private)
     labs = course.labs(root)
-    public = Repository(dest, root)
+    public = Repository(dest, root, PUBLIC)
+    inner = Repository(private, root, PRIVATE) if private else None
     base = main_files(root, course)
-    main = public.commit("main", base, f"{course.title}: the kernel, all labs to do", [])
-    tips: list[str] = []
     added: list[Files] = []
     for entry, lab in zip(course.entries, labs):
         own = lab_files(root, lab) | (diagnosis(entry) if diagnosis else {})
         if clash := sorted(set(own) & set(base)):
             raise TreeError(f"{entry.folder}: {clash[0]} is in main, too")
         added.append(own)
-        tips.append(public.commit(entry.branch, base | own, f"{entry.folder}: handout, attack and checks", [main]))
+    secret = tree.secret_lines(root, labs)
+    if found := [leak for files in (base, *added) for leak in tree.leaks_of(files, secret)]:
+        raise TreeError("nothing is published, as it would tell lines of solutions:\n  " + "\n  ".join(found[:LEAKS_SHOWN])
+                        + (f"\n  and {len(found) - LEAKS_SHOWN} more" if len(found) > LEAKS_SHOWN else ""))
+    main = public.commit("main", base, f"{course.title}: the kernel, all labs to do", [])
+    tips = [public.commit(entry.branch, base | own, f"{entry.folder}: handout, attack and checks", [main])
+            for entry, own in zip(course.entries, added)]
     public.show()
     branches = ["main", *(e.branch for e in course.entries)]
-    if private is None:
+    if inner is None:
         return branches
-    inner = Repository(private, root)
     inner.git("fetch", "-q", "--force", str(dest.resolve()), "refs/heads/*:refs/remotes/public/*")
     complete = {n: (root / n).read_bytes() for n in tree.files(root)}
     complete[f"labs/{_key_name(root, course)}"] = class_key(root, course, inner)

@@ -15,7 +15,12 @@ from grade.labs.spec import Lab
 
 # Of a starter: its editable files as they came, old answers, the complete tree that it was made from.
 ORIGIN, BACKUP, HOME = ".lab-origin", ".lab-backup", ".lab-home"
+MARK = ".lab"                   # whose it is: the lab's name
 BUILT = ("Makefile", "arch", "kernel", "user")      # what a kernel is made of
+# What may lie at a tree's top, complete or published. Where no git says what belongs to a tree, nothing else does: neither
+# what was published, nor tickets and submissions.
+TOP = {*BUILT, ".ci", ".course", ".gdbinit", ".gitignore", "Containerfile", "KERNEL.md", "LICENSE", "README.md",
+       "THREAT-MODEL.md", "conftest.py", "grade", "handouts", "labs", "mkdocs.yml", "pytest.ini", "setup"}
 SKIP = {"build", ".git", "__pycache__", ".pytest_cache", "starter", ORIGIN, BACKUP}
 # What a lab's folder holds that no student gets.
 PRIVATE = ("cut", "stubs.c", "stubs.S", "mutants", "alt", "solution", "solution.md", "samples", "twists",
@@ -31,17 +36,22 @@ class TreeError(RuntimeError):
 
 
 def files(root: Path) -> list[str]:
-    """Relative paths of the tree's files: those that git tracks, or, without git, all but what was built."""
-    if (root / ".git").exists() and shutil.which("git"):
+    """Relative paths of the tree's files: those that git tracks; where it does not track the tree, those below TOP but for
+    what was built and for repositories. (In a starter git tracks as much as its student has added by now.)"""
+    if (root / ".git").exists() and shutil.which("git") and not (root / MARK).exists():
         done = subprocess.run(["git", "-C", str(root), "-c", "safe.directory=*", "ls-files", "-z"],
                               capture_output=True, check=False, timeout=60)
         if done.returncode == 0:
             names = [n for n in done.stdout.decode().split("\0") if n]
-            return sorted(n for n in names if (root / n).is_file())
+            if "Makefile" in names:
+                return sorted(n for n in names if (root / n).is_file())
     out = []
     for folder, dirs, names in os.walk(root):
-        dirs[:] = sorted(d for d in dirs if d not in SKIP)
-        out += [os.path.relpath(os.path.join(folder, n), root) for n in names if not n.endswith(".pyc")]
+        at_top = folder == str(root)
+        dirs[:] = sorted(d for d in dirs if d not in SKIP and (not at_top or d in TOP)
+                         and not os.path.lexists(os.path.join(folder, d, ".git")))
+        out += [os.path.relpath(os.path.join(folder, n), root) for n in names
+                if not n.endswith(".pyc") and (not at_top or n in TOP)]
     return sorted(out)
 
 
@@ -116,7 +126,7 @@ def make_starter(root: Path, lab: Lab, dest: Path) -> None:
             (dest / name).write_bytes(given)
     for name, text in changed.items():
         (dest / name).write_text(text)
-    (dest / ".lab").write_text(f"{lab.name}\n")
+    (dest / MARK).write_text(f"{lab.name}\n")
     (dest / HOME).write_text(f"{root}\n")
     copy(dest, dest / ORIGIN, [n for n in keep if n.split("/")[0] in BUILT])
     for name, data in notes(lab).items():
@@ -164,17 +174,18 @@ def lines_among(text: str, secret: set[str]) -> list[str]:
     return sorted(_telling(text) & secret)
 
 
+def leaks_of(given: dict[str, bytes], secret: set[str]) -> list[str]:
+    """Secret lines that files hold: "PATH: LINE" each."""
+    return [f"{name}: {line}" for name, data in given.items()
+            for line in lines_among(data.decode("utf-8", errors="replace"), secret)]
+
+
 def leaks(root: Path, lab: Lab, starter: Path) -> list[str]:
     """Lines of solution text that the starter holds: "PATH: LINE" each."""
     secret = secret_lines(root, [lab])
-    out = []
-    for folder, _, names in os.walk(starter):
-        for name in names:
-            path = Path(folder, name)
-            if not path.is_symlink():
-                text = path.read_bytes().decode("utf-8", errors="replace")
-                out += [f"{path.relative_to(starter)}: {line}" for line in lines_among(text, secret)]
-    return out
+    paths = [Path(folder, name) for folder, _, names in os.walk(starter) for name in names]
+    return [leak for path in paths if not path.is_symlink()
+            for leak in leaks_of({str(path.relative_to(starter)): path.read_bytes()}, secret)]
 
 
 def overlay(dest: Path, names: tuple[str, ...], read: Callable[[str], bytes]) -> None:

@@ -7,6 +7,7 @@ import io
 import json
 import re
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -317,6 +318,17 @@ def test_a_starter_knows_which_files_are_not_as_they_were_given(tmp_path: Path) 
     (starter / "arch/x86_64/cpu.h").write_text("")
     (starter / "kernel/main.c").unlink()
     assert desk.changed_files(starter) == {"arch/x86_64/cpu.h", "kernel/main.c"}
+
+
+@pytest.mark.parametrize("added", [[], ["kernel"], ["Makefile", "kernel"]])
+def test_a_starter_is_whole_whatever_of_it_its_student_has_given_to_git(tmp_path: Path, added: list[str]) -> None:
+    starter = tmp_path / "starter"
+    tree.make_starter(ROOT, LABS[0], starter)
+    before = tree.files(starter)
+    assert {"Makefile", "arch/arch.h", "kernel/main.c", "user/init/init.c", f"labs/{LABS[0].folder.name}/lab.toml"} <= set(before)
+    for words in (["init", "-q"], *([["add", *added]] if added else [])):
+        subprocess.run(["git", *words], cwd=starter, check=True, timeout=60)
+    assert tree.files(starter) == before
 
 
 def test_a_broken_kernel_is_not_shown_before_an_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arch: str) -> None:

@@ -19,11 +19,12 @@ import pytest
 
 from grade import lab as command
 from grade.labs import staff, tree
-from grade.labs.course import MARK, Course, mark, published, read, widened
+from grade.labs.classkey import TICKET
+from grade.labs.course import MARK, Course, Entry, mark, published, read, widened
 from grade.labs.cut import CutError, by_path, find, swap
 from grade.labs.grading import grade
 from grade.labs.prove import Proof, Prover, other_solution, table, touched
-from grade.labs.publish import course_tree, lab_files, main_files, publish
+from grade.labs.publish import PUBLIC, Repository, check_places, course_tree, lab_files, main_files, publish
 from grade.labs.report import as_dict, terminal
 from grade.labs.sandbox import choose
 from grade.labs.spec import Lab, SpecError, lab_named
@@ -203,8 +204,19 @@ def test_the_search_sees_a_handout_that_quotes_a_solution(two_labs: Path, tmp_pa
     handout = leaky / "handouts/01-stack-guard.md"
     quoted = next(line for line, where in secret.items() if where.startswith("kernel/harden/stack_guard.c"))
     handout.write_text(handout.read_text() + f"\n    {quoted}\n")
-    publish(leaky, read(leaky), tmp_path / "public")
-    assert len(found_in(tmp_path / "public", secret)) == 1
+    course, public = read(leaky), tmp_path / "public"
+    with pytest.raises(tree.TreeError, match=rf"nothing is published.*\n  handouts/01-stack-guard.md: {re.escape(quoted)}"):
+        publish(leaky, course, public)
+    assert objects(public) == {}
+    # The test's own search is no other.
+    files = {**main_files(leaky, course), **lab_files(leaky, course.labs(leaky)[0])}
+    publish_unchecked(public, leaky, files)
+    assert len(found_in(public, secret)) == 1
+
+
+def publish_unchecked(place: Path, root: Path, files: dict[str, bytes]) -> None:
+    """Commits files as they are."""
+    Repository(place, root, PUBLIC).commit("main", files, "all", [])
 
 
 def test_publishing_again_gives_the_same_commits_and_a_change_is_added_on_top(two_labs: Path, tmp_path: Path) -> None:
@@ -239,6 +251,74 @@ def test_nothing_is_published_over_something_else(two_labs: Path, tmp_path: Path
     with pytest.raises(tree.TreeError, match="no repository"):
         publish(two_labs, read(two_labs), tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["mine"]
+    git(tmp_path, "init", "-q", "-b", "main")
+    git(tmp_path, "add", "mine")
+    git(tmp_path, "commit", "-qm", "mine")
+    with pytest.raises(tree.TreeError, match="this repository is no course's, and not a course's public one"):
+        publish(two_labs, read(two_labs), tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".git", "mine"] and git(tmp_path, "for-each-ref").count("\n") == 1
+
+
+@pytest.mark.parametrize(("dest", "private", "complaint"), [
+    ("../public", "../public", "cannot be the same"), ("../public", "../public/in", "neither .* in the other"),
+    ("../private/in", "../private", "neither .* in the other"), (".", None, "outside the tree"), ("..", None, "outside the tree"),
+    ("public", None, "outside the tree"), ("../public", "private", "outside the tree"), ("../public", "labs/x", "outside the tree"),
+    ("build", None, "outside the tree")])
+def test_two_repositories_lie_apart_from_each_other_and_from_the_tree(tmp_path: Path, dest: str, private: str | None,
+                                                                      complaint: str) -> None:
+    root = tmp_path / "in" / "complete"
+    root.mkdir(parents=True)
+    with pytest.raises(tree.TreeError, match=complaint):
+        publish(root, Course("Any", (), (Entry("01-any", "", 1, (), ()),)), root / dest, root / private if private else None)
+    assert [p for p in tmp_path.rglob("*") if p not in (root, root.parent)] == []
+
+
+def test_what_is_published_in_build_is_nobodys_file(tmp_path: Path) -> None:
+    check_places(tmp_path, tmp_path / "build/demo/public", tmp_path / "build/demo/private")
+
+
+def test_the_public_and_the_private_repository_are_never_taken_for_each_other(two_labs: Path, tmp_path: Path) -> None:
+    course, public, private = read(two_labs), tmp_path / "public", tmp_path / "private"
+    publish(two_labs, course, public, private)
+    for marked in (True, False):
+        refs = [git(place, "for-each-ref") for place in (public, private)]
+        for kind, places in (("private, and not a course's public", (private, public)),
+                             ("private, and not a course's public", (private, None)),
+                             ("public, and not a course's private", (tmp_path / f"new-{marked}", public))):
+            with pytest.raises(tree.TreeError, match=kind):
+                publish(two_labs, course, *places)
+        assert [git(place, "for-each-ref") for place in (public, private)] == refs
+        # Those that were published before repositories had a mark; a catch-up branch may have been released.
+        if marked:
+            git(public, "fetch", "-q", str(private), "catchup/01:catchup/01")
+            for place in (public, private):
+                git(place, "config", "--unset", "rampart.kind")
+    publish(two_labs, course, public, private)
+    assert [git(place, "config", "rampart.kind") for place in (public, private)] == ["public\n", "private\n"]
+
+
+@pytest.mark.parametrize("tracked", [False, True])
+def test_what_lies_beside_a_trees_own_files_is_never_taken_for_one(two_labs: Path, tmp_path: Path, tracked: bool) -> None:
+    """Repositories, tickets, submissions: with git, and in a tree that came as an archive."""
+    root = tmp_path / "complete"
+    shutil.copytree(two_labs, root, ignore=shutil.ignore_patterns("build"))
+    if tracked:
+        git(root, "init", "-q")
+        git(root, "add", "--all", "--force")
+    before = tree.files(root)
+    assert "Makefile" in before and {n.split("/")[0] for n in before} <= tree.TOP
+    for name in ("public/kernel/main.c", "private/labs/class.key", "tickets/ann.ticket", "names.txt", "work/ann/kernel/main.c",
+                 ".ticket", "labs/private/kernel/main.c"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    for repository in ("public", "private", "labs/private"):
+        git(root / repository, "init", "-q")
+    assert tree.files(root) == before
+    assert not tracked or "ticket" not in git(root, "status", "--porcelain", "-uall")
+
+
+def test_whatever_git_tracks_at_the_trees_top_belongs_to_a_tree_without_git_too() -> None:
+    assert {n.split("/")[0] for n in tree.files(ROOT)} <= tree.TOP
 
 
 # ---- a student's way ----------------------------------------------------------------------------------------
@@ -295,6 +375,20 @@ def test_a_catch_up_branch_holds_the_reference_up_to_its_lab_and_merges_with_the
     git(student, "merge", "-q", "--no-edit", "origin/lab/90-second")
     assert (student / "user/attack/stack_guard.c").is_file() and (student / "user/attack/usercopy.c").is_file()
     assert copy.read_bytes() == stub
+
+
+def test_a_ticket_stays_where_it_is_from_branch_to_branch(repositories: tuple[Path, Path], tmp_path: Path) -> None:
+    git(tmp_path, "clone", "-q", str(repositories[0]), "student")
+    student = tmp_path / "student"
+    git(student, "switch", "-q", "lab/01-stack-guard")
+    (student / TICKET).write_text("mine\n")
+    (student / "kernel/main.c").write_text("/* mine */\n")
+    git(student, "add", "-A")
+    git(student, "commit", "-qm", "mine")
+    git(student, "switch", "-q", "lab/90-second")
+    assert (student / TICKET).read_text() == "mine\n"
+    git(student, "merge", "-q", "--no-edit", "lab/01-stack-guard")
+    assert (student / TICKET).read_text() == "mine\n" and TICKET not in git(student, "ls-files").splitlines()
 
 
 class Asked(Exception):
