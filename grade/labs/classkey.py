@@ -11,13 +11,15 @@ import hashlib
 import hmac
 import re
 import tomllib
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
 from grade.labs.spec import Lab, SpecError, get
 
 TICKET = ".ticket"
-_STUDENT = re.compile(r"[A-Za-z0-9][\w.@+-]{0,99}")
+_STUDENT = re.compile(r"[^\W_][\w.@+-]{0,99}")
+NAME_MOST = 200         # bytes of a name in UTF-8: it is a file's as well
 KEY_LEAST = 16          # bytes
 
 
@@ -51,10 +53,13 @@ def read_key(path: Path) -> bytes:
 
 
 def named(student: str) -> str:
-    """A student's name, if it can be a file's as well. SpecError."""
-    if not _STUDENT.fullmatch(student):
-        raise SpecError(f"{student!r} is no student's name: letters, digits and . _ @ + - are")
-    return student
+    """A student's name, if it can be a file's as well, in the one way of writing it (NFC). SpecError."""
+    name = unicodedata.normalize("NFC", student)
+    # Vowels and tones that stand as marks of their own count as letters.
+    plain = "".join(c for c in name if not unicodedata.category(c).startswith("M"))
+    if not _STUDENT.fullmatch(plain) or len(name.encode()) > NAME_MOST:
+        raise SpecError(f"{student!r} is no student's name: letters, digits and . _ @ + - are, {NAME_MOST} bytes of them at most")
+    return name
 
 
 def share(key: bytes, student: str, lab: Lab, kernels: list[str]) -> Share:
@@ -98,7 +103,7 @@ def read_ticket(root: Path, lab: Lab) -> Share:
     if not where.is_file():
         return Share()
     try:
-        table = tomllib.loads(where.read_text())
+        table = tomllib.loads(where.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise SpecError(f"{where}: {error}") from error
     own = table.get(lab.name, {})

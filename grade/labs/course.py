@@ -5,11 +5,11 @@ the same in a tree that was published, where the labs' folders are not all there
     architectures = ["x86_64", "aarch64"]
     key = "class.key"               # a file beside course.toml that git does not track; optional
 
-    [[lab]]                         # in the course's order; without any, all labs of the tree by their numbers
+    [[lab]]                         # in the course's order; without any, all that are there for one of the architectures
     name = "stack-guard"
     points = 10                     # of the course; what each check is worth is the lab's own business
     architectures = ["x86_64"]      # optional: fewer than the course's
-    opens = 2027-02-01              # optional, both: a day, or a day and a time
+    opens = 2027-02-01              # optional, both: a day and a time, or a day: opens as it begins, due as it ends
     due = 2027-02-14T23:59:00
 """
 
@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from grade.labs.spec import Lab, SpecError, all_labs, get, lab_named, load, strings
+from grade.labs.spec import Lab, SpecError, all_labs, get, known, lab_named, load, strings
 from grade.qemu import ARCHES
 
 FILE, MARK = "labs/course.toml", ".course"
@@ -84,22 +84,22 @@ def read(root: Path) -> Course:
     where = root / FILE
     table = _table(where, _KEYS)
     arches = _arches(table, where)
-    there = all_labs(root, None)
     chosen = get(table, "lab", list, where) if "lab" in table else \
-        [{"name": lab.name, "points": lab.hours} for lab in there]
+        [{"name": lab.name, "points": lab.hours} for lab in all_labs(root, None) if set(arches) & set(lab.architectures)]
     entries: list[Entry] = []
     for said in chosen:
         here = f"{where}: [[lab]] number {len(entries) + 1}"
         if not isinstance(said, dict):
             raise SpecError(f"{here}: is no table")
-        _known(said, _LAB_KEYS, here)
+        known(said, _LAB_KEYS, here)
         lab = lab_named(root, get(said, "name", str, here), None)
+        here += f" ({lab.name})"
         own = _arches(said, here, arches)
         if wrong := [a for a in own if a not in arches]:
             raise SpecError(f"{here}: the course has no {wrong[0]}")
         own = tuple(a for a in own if a in lab.architectures)
         if not own:
-            raise SpecError(f"{here}: {lab.name} is there for {', '.join(lab.architectures)} only")
+            raise SpecError(f"{here}: is there for {', '.join(lab.architectures)} only")
         entries.append(Entry(lab.folder.name, lab.title, _points(said, here), own, lab.everywhere,
                              lab.new_files, **_calendar(said, here)))
     for i, entry in enumerate(entries):
@@ -139,7 +139,7 @@ def published(root: Path) -> Course | None:
     table = _table(where, _KEYS)
     entries = []
     for said in get(table, "lab", list, where):
-        _known(said, _MARK_KEYS, str(where))
+        known(said, _MARK_KEYS, str(where))
         entries.append(Entry(get(said, "folder", str, where), get(said, "title", str, where), _points(said, where),
                              _arches(said, where), strings(said, "taken", where),
                              strings(said, "new_files", where) if "new_files" in said else (), **_calendar(said, where)))
@@ -158,20 +158,15 @@ def widened(lab: Lab, course: Course | None) -> Lab:
                    new_files=tuple(dict.fromkeys([*lab.new_files, *(n for e in course.entries for n in e.new_files)])))
 
 
-def _table(where: Path, known: set[str]) -> dict[str, Any]:
+def _table(where: Path, keys: set[str]) -> dict[str, Any]:
     try:
         table = tomllib.loads(where.read_text())
     except OSError as error:
         raise SpecError(f"{where}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SpecError(f"{where}: {error}") from error
-    _known(table, known, str(where))
+    known(table, keys, where)
     return table
-
-
-def _known(table: dict[str, Any], known: set[str], where: str) -> None:
-    if unknown := sorted(set(table) - known):
-        raise SpecError(f"{where}: nobody knows {', '.join(unknown)}; there are {', '.join(sorted(known))}")
 
 
 def _arches(table: dict[str, Any], where: Path | str, default: tuple[str, ...] = ()) -> tuple[str, ...]:
@@ -192,13 +187,13 @@ def _points(table: dict[str, Any], where: Path | str) -> float:
 
 def _calendar(table: dict[str, Any], where: Path | str) -> dict[str, When]:
     out = {key: get(table, key, datetime.date, where) for key in ("opens", "due") if key in table}
-    if len(out) == 2 and moment(out["due"]) <= moment(out["opens"]):
+    if len(out) == 2 and moment(out["due"]) <= moment(out["opens"], datetime.time.min):
         raise SpecError(f"{where}: due before it opens")
     return out
 
 
-def moment(when: When) -> datetime.datetime:
-    """A point of the calendar as local time; a day alone ends with the day."""
+def moment(when: When, of_day: datetime.time = datetime.time.max) -> datetime.datetime:
+    """A point of the calendar as local time; of a day alone its end, or another time."""
     if not isinstance(when, datetime.datetime):
-        when = datetime.datetime.combine(when, datetime.time(23, 59, 59))
+        when = datetime.datetime.combine(when, of_day)
     return when.astimezone()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +14,11 @@ from grade.labs.cut import CutError, Item, find
 READING_MAX = 600           # lines of the kernel, for any lab
 MOST_OF_ALL = 30            # percent that one check may be worth
 LEAST_OF_ALL = 10           # percent that a checkpoint is worth at least
+_KEYS = {"name", "title", "hours", "requires", "editable", "new_files", "adds", "attack", "reading", "userland", "arch", "gate",
+         "check", "twist", "diagnosis"}
+_ARCH_KEYS = {"editable", "reading", "idle"}
+_CHECK_KEYS = {"name", "points", "title"}
+_TWIST_KEYS = {"name", "values", "text", "fails"}
 
 
 class SpecError(ValueError):
@@ -76,6 +83,14 @@ def get(table: dict[str, Any], key: str, kind: type | tuple[type, ...], where: P
     return table[key]
 
 
+def known(table: dict[str, Any], keys: set[str], where: Path | str) -> None:
+    """SpecError if a table has other keys than these."""
+    if unknown := sorted(set(table) - keys):
+        meant = difflib.get_close_matches(unknown[0], sorted(keys), 1)
+        raise SpecError(f"{where}: nobody knows {', '.join(unknown)}; "
+                        + (f"{unknown[0]} may be meant for {meant[0]}" if meant else f"there are {', '.join(sorted(keys))}"))
+
+
 def strings(table: dict[str, Any], key: str, where: Path | str) -> tuple[str, ...]:
     """A list of strings that must be there."""
     value = get(table, key, list, where)
@@ -94,17 +109,23 @@ def load(folder: Path, arch: str | None = "x86_64") -> Lab:
         raise SpecError(f"{where}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SpecError(f"{where}: {error}") from error
+    known(table, _KEYS, where)
     checks = []
     for entry in get(table, "check", list, where):
         if not isinstance(entry, dict):
             raise SpecError(f"{where}: each check is a [[check]] table")
+        known(entry, _CHECK_KEYS, f"{where}: [[check]] number {len(checks) + 1}")
         checks.append(CheckSpec(get(entry, "name", str, where), get(entry, "points", int, where),
                                 get(entry, "title", str, where)))
     gates = get(table, "gate", dict, where)
     own = {name: get(get(table, "arch", dict, where), name, dict, where) for name in table.get("arch", {})}
+    for name, of_arch in own.items():
+        known(of_arch, _ARCH_KEYS, f"{where}: [arch.{name}]")
     arch = arch or next(iter(own), "x86_64")
     if arch not in own:
         raise SpecError(f"{where}: this lab is not there for {arch}, but for {', '.join(own) or 'nothing'}")
+    if "diagnosis" in table:
+        known(get(table, "diagnosis", dict, where), {"causes"}, f"{where}: [diagnosis]")
     common = strings(table, "editable", where)
     more = {key: strings(table, key, where) if key in table else () for key in ("new_files", "adds")}
     lab = Lab(folder, get(table, "name", str, where), get(table, "title", str, where),
@@ -117,6 +138,8 @@ def load(folder: Path, arch: str | None = "x86_64") -> Lab:
               twists=_twists(table, {c.name for c in checks}, where),
               causes=strings(get(table, "diagnosis", dict, where), "causes", where) if "diagnosis" in table else (),
               idle=strings(own[arch], "idle", where) if "idle" in own[arch] else (), **more)
+    if not re.fullmatch(rf"\d\d-{re.escape(lab.name)}", folder.name):
+        raise SpecError(f"{where}: the folder of {lab.name} is called NN-{lab.name}, with two digits")
     names = [c.name for c in lab.checks] + list(lab.gates)
     if len(set(names)) != len(names):
         raise SpecError(f"{where}: a check's name stands there twice")
@@ -136,6 +159,7 @@ def _twists(table: dict[str, Any], checks: set[str], where: Path) -> tuple[Twist
     for entry in get(table, "twist", list, where) if "twist" in table else []:
         if not isinstance(entry, dict):
             raise SpecError(f"{where}: each twist is a [[twist]] table")
+        known(entry, _TWIST_KEYS, f"{where}: [[twist]] number {len(out) + 1}")
         values = get(entry, "values", list, where) if "values" in entry else [0]
         twist = TwistSpec(get(entry, "name", str, where), tuple(values), get(entry, "text", str, where),
                           get(entry, "fails", str, where))

@@ -157,9 +157,11 @@ def _letters(lab: Lab) -> list[str]:
 def roster(path: Path) -> list[str]:
     """The names of a class, one a line. SpecError."""
     try:
-        students = [named(line.strip()) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path}: {error}") from error
+        students = [named(line.strip()) for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except OSError as error:
+        raise SpecError(f"no roster: {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SpecError(f"{path}: a roster is a text in UTF-8, a name on each line: {error}") from error
     if len(set(students)) != len(students):
         raise SpecError(f"{path}: a name stands there twice")
     return students
@@ -172,7 +174,7 @@ def tickets(args: argparse.Namespace) -> int:
     texts = {s: ticket(s, [(lab, share_of(lab, s)) for lab in course.labs(ROOT)]) for s in students}
     dest.mkdir(parents=True, exist_ok=True)
     for student, text in texts.items():
-        (dest / f"{student}.ticket").write_text(text)
+        (dest / f"{student}.ticket").write_text(text, encoding="utf-8")
     print(f"{len(texts)} tickets in {dest}; each goes to its student, who keeps it as {TICKET}")
     return 0
 

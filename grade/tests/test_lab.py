@@ -165,13 +165,26 @@ def test_a_starter_is_never_written_over_something(tmp_path: Path) -> None:
     ('name = "stack-guard"\n', "", "name is missing"), ("hours = 6 ", "hours = '6' ", "wrong type"),
     ("points = 15", "points = 95", "%"), ("points = 15", "points = ", "line"),
     ('"arch/x86_64/trap.c"', '"../x"', "leaves"), ("[arch.x86_64]", "[arch.vax]", "not there for x86_64, but for vax"),
-    ('name = "nothing-leaks"', 'name = "overflow-again"', "twice")])
+    ('name = "nothing-leaks"', 'name = "overflow-again"', "twice"),
+    ("[[twist]]", "[[twists]]", "nobody knows twists; twists may be meant for twist"),
+    ("\nrequires = ", "\nnew_file = []\nrequires = ", "nobody knows new_file; .* new_files"),
+    ("\nrequires = ", "\nadd = []\nrequires = ", "nobody knows add; .* adds"),
+    ("\nrequires = ", "\nxyz = []\nrequires = ", "nobody knows xyz; there are adds, arch"),
+    ("points = 15", "points = 15\nweight = 3", r"\[\[check\]\] number \d: nobody knows weight"),
+    ("\nfails = ", "\nvalue = 3\nfails = ", r"\[\[twist\]\] number 1: nobody knows value; value may be meant for values"),
+    ("\ncauses = ", "\ncause = []\ncauses = ", r"\[diagnosis\]: nobody knows cause"),
+    ("[arch.aarch64]\n", "[arch.aarch64]\nedit = []\n", r"\[arch.aarch64\]: nobody knows edit"),
+    ('name = "stack-guard"\n', 'name = "stack"\n', "the folder of stack is called NN-stack")])
 def test_a_bad_lab_toml_is_explained(tmp_path: Path, old: str, new: str, complaint: str) -> None:
     text = (lab_named(ROOT, "stack-guard").folder / "lab.toml").read_text()
     assert old in text
-    (tmp_path / "lab.toml").write_text(text.replace(old, new, 1))
+    folder = tmp_path / "01-stack-guard"
+    folder.mkdir()
+    (folder / "lab.toml").write_text(text)
+    assert load(folder).name == "stack-guard"
+    (folder / "lab.toml").write_text(text.replace(old, new, 1))
     with pytest.raises(SpecError, match=complaint):
-        load(tmp_path)
+        load(folder)
 
 
 def test_a_lab_has_three_names_and_an_unknown_one_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:

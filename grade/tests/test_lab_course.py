@@ -83,6 +83,8 @@ def test_the_trees_own_course_can_be_read_and_cut_on_one_base() -> None:
     ('name = "second"', 'name = "stack-guard"', "stack-guard stands there twice"), ("points = 4", "points = -4", "more than 0"),
     ("points = 4", 'points = "4"', "wrong type"), ("points = 4", "weight = 4", "nobody knows weight"),
     ("due = 2027-02-14", "due = 2027-02-14\nopens = 2027-03-01", "due before it opens"),
+    ("due = 2027-02-14", "opens = 2027-02-01\ndue = 2027-02-01T00:00:00", "due before it opens"),
+    ("due = 2027-02-14", 'architectures = ["x86_64", "x86_64"]', "number 2 .second.: architectures must be"),
     ("due = 2027-02-14", 'due = "tomorrow"', "wrong type"), ("[[lab]]", "[lab]", "course.toml"), ("points = 4", "points = ", "line")])
 def test_a_bad_course_toml_is_explained(two_labs: Path, tmp_path: Path, old: str, new: str, complaint: str) -> None:
     assert old in TWO
@@ -91,6 +93,37 @@ def test_a_bad_course_toml_is_explained(two_labs: Path, tmp_path: Path, old: str
         (tmp_path / "labs" / folder).symlink_to(two_labs / "labs" / folder)
     (tmp_path / "labs/course.toml").write_text(TWO.replace(old, new, 1))
     with pytest.raises(SpecError, match=complaint):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(("days", "good"), [
+    ("opens = 2027-02-01\ndue = 2027-02-01T18:00:00", True), ("opens = 2027-02-01\ndue = 2027-02-01", True),
+    ("opens = 2027-02-01T18:00:00\ndue = 2027-02-01", True), ("opens = 2027-02-02\ndue = 2027-02-01T18:00:00", False)])
+def test_a_day_alone_opens_as_it_begins_and_is_due_as_it_ends(two_labs: Path, tmp_path: Path, days: str, good: bool) -> None:
+    (tmp_path / "labs").mkdir()
+    for folder in ("01-stack-guard", SECOND):
+        (tmp_path / "labs" / folder).symlink_to(two_labs / "labs" / folder)
+    (tmp_path / "labs/course.toml").write_text(TWO.replace("due = 2027-02-14", days))
+    if good:
+        assert len(read(tmp_path).entries) == 2
+    else:
+        with pytest.raises(SpecError, match="due before it opens"):
+            read(tmp_path)
+
+
+def test_a_course_of_one_architecture_has_the_labs_that_are_there_for_it(tmp_path: Path) -> None:
+    (tmp_path / "labs").mkdir()
+    for folder in ROOT.glob("labs/*/lab.toml"):
+        (tmp_path / "labs" / folder.parent.name).symlink_to(folder.parent)
+    toml, text = tmp_path / "labs/course.toml", (ROOT / "labs/course.toml").read_text()
+    chosen = {}
+    for arches in ('["x86_64", "aarch64"]', '["x86_64"]', '["aarch64"]'):
+        toml.write_text(re.sub("^architectures = .*", f"architectures = {arches}", text, flags=re.MULTILINE))
+        chosen[arches] = {e.name for e in read(tmp_path).entries}
+    both, intel, arm = chosen.values()
+    assert both - intel == {"asid"} and both - arm == {"speculation"}
+    toml.write_text('title = "One"\narchitectures = ["x86_64"]\n\n[[lab]]\nname = "26"\npoints = 1\n')
+    with pytest.raises(SpecError, match=r"number 1 \(asid\): is there for aarch64 only"):
         read(tmp_path)
 
 

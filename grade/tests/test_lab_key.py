@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from pathlib import Path
 
 import pytest
 
 from grade.lab import main
 from grade.labs import diagnosis, staff, tree
-from grade.labs.classkey import Share, Twist, read_key, read_ticket, share, ticket, twist_named
+from grade.labs.classkey import Share, Twist, named, read_key, read_ticket, share, ticket, twist_named
 from grade.labs.grading import Only, grade
 from grade.labs.prove import apply_patch, broken_kernels
 from grade.labs.sandbox import choose
@@ -81,13 +83,45 @@ def test_a_key_that_is_missing_or_short_and_a_name_that_is_a_path_are_refused(tm
         share(KEYS[0], "../x", lab_named(ROOT, "stack-guard"), [])
 
 
+def test_a_name_is_one_students_however_it_is_written() -> None:
+    lab = lab_named(ROOT, "stack-guard")
+    for name in ("\u00c9lise", "J\u00fcrgen.M\u00fcller@uni", "\u0141ukasz", "\u0905\u0928\u0941\u0937\u094d\u0915\u093e", "Zo\u00eb-2"):
+        assert named(unicodedata.normalize("NFD", name)) == named(name) == name
+        assert all(share(key, unicodedata.normalize("NFD", name), lab, ["a", "b"]) == share(key, name, lab, ["a", "b"])
+                   for key in KEYS)
+    for wrong in ("", "-\u00e9", "_x", ".x", "\u00e9/x", "a b", "a\n", "\u0301", "\u00e9" * 101, "\u6f22" * 90):
+        with pytest.raises(SpecError, match="no student's name"):
+            named(wrong)
+
+
+def test_a_plain_name_has_the_share_that_it_always_had() -> None:
+    """What was given out is not drawn anew when the grader changes."""
+    given = [share(KEYS[0], name, lab_named(ROOT, "stack-guard"), ["a", "b"]) for name in ("ann", "bob", "Cy_3+x@uni-z.org")]
+    assert [(s.twist.name, s.twist.value, s.diagnosis) for s in given if s.twist] == [
+        ("report-cpu", 0, "b"), ("report-cpu", 0, "b"), ("report-offset", 0, "a")]
+
+
+@pytest.mark.parametrize(("roster", "complaint"), [
+    (None, "no roster: .*: No such file"), ("Ren\u00e9e\n".encode("latin-1"), "a roster is a text in UTF-8"),
+    ("Ren\u00e9e\n".encode() + unicodedata.normalize("NFD", "Ren\u00e9e\n").encode(), "stands there twice")])
+def test_a_roster_that_cannot_be_used_is_explained_in_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str],
+                                                                 roster: bytes | None, complaint: str) -> None:
+    if roster is not None:
+        (tmp_path / "roster").write_bytes(roster)
+    assert main(["tickets", str(tmp_path / "roster"), str(tmp_path / "out")]) == 1
+    said = capsys.readouterr().err
+    assert re.search(complaint, said) and said.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
 def test_tickets_are_written_for_a_roster_and_a_diagnosis_is_compared(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     lab = lab_named(ROOT, "stack-guard")
     monkeypatch.setattr(staff, "read_key", lambda path: KEYS[2])
-    (tmp_path / "roster").write_text("ann\nbob\n\ncy\n")
+    (tmp_path / "roster").write_bytes("\ufeffann\r\nbob\n\n\u00c9lise\n".encode())
     assert main(["tickets", str(tmp_path / "roster"), str(tmp_path / "out")]) == 0
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["ann.ticket", "bob.ticket", "cy.ticket"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["ann.ticket", "bob.ticket", "\u00c9lise.ticket"]
+    (tmp_path / ".ticket").write_bytes((tmp_path / "out/\u00c9lise.ticket").read_bytes())
+    assert read_ticket(tmp_path, lab) == staff.share_of(lab, "E\u0301lise")
     answer = tmp_path / "work" / "labs" / lab.folder.name / "diagnosis.toml"
     answer.parent.mkdir(parents=True)
     (tmp_path / "work/.ticket").write_bytes((tmp_path / "out/bob.ticket").read_bytes())
