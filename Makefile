@@ -1,7 +1,18 @@
 # Rampart's one Makefile: every verb that a user types, and how each file is made. `make help` lists
 # the verbs and the variables.
 
+# Neither make nor the compiler's flags take a path with a blank in it.
+ifneq ($(words $(CURDIR)),1)
+$(error move this tree to a path without blanks: it lies in "$(CURDIR)")
+endif
+
 # ---- What the user may set --------------------------------------------------------------------
+
+# What a verb is told is told on its own command line. The environment has names like these for other things (on WSL,
+# NAME is the machine's), so they are not taken from there.
+WORDS	:= NAME LAB FROM SEED STUDENT CHECK AT DEST PRIVATE DIAGNOSIS SUBMISSIONS OUT JOBS COURSE ROSTER SINCE DEBUG JSON \
+	COSTS ARGS PYTEST
+$(foreach w,$(WORDS),$(if $(filter environment,$(origin $(w))),$(eval undefine $(w))))
 
 # The architecture: a folder below arch/. Tests that are not told one run on each.
 TESTED	:= $(or $(ARCH),x86_64 aarch64)
