@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import html
 import re
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from grade.lab import main
 from grade.labs import tree
+from grade.labs.course import read
 from grade.labs.cut import cut, read_stubs
+from grade.labs.handin import submissions
+from grade.labs.publish import main_files
 from grade.labs.similarity import OTHER, REFERENCE, class_of, read_submission, tokens
 from grade.labs.spec import lab_named
 
@@ -66,9 +71,48 @@ def test_two_students_who_share_are_found_and_the_report_is_written(tmp_path: Pa
         archive.add(ROOT / FILE, FILE)
         archive.add(ROOT / "Makefile", "Makefile")
     (tmp_path / "class/dan.tar.gz").write_bytes(b"no archive")
-    assert set(read_submission(tmp_path / "class/cy.tar.gz", LAB)) == {FILE}
+    (tmp_path / "class/notes.txt").touch()
+    (tmp_path / "class/eve").mkdir()
+    for name, text in starter().items():
+        (tmp_path / "class/idle" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "class/idle" / name).write_text(text)
     assert main(["similarity", "stack-guard", str(tmp_path / "class")]) == 0
     text = capsys.readouterr().out
     assert re.search(r"\d+%  ann  bob\n", text) and re.search(r"\d+%  \(the reference\)  cy\n", text)
-    assert "dan.tar.gz: not read" in text and not re.search(r"(ann|bob)  cy", text)
-    assert "ann<td>bob" in (ROOT / "build/similarity/stack-guard/similarity.html").read_text()
+    assert not re.search(r"(ann|bob)  cy", text)
+    page = (ROOT / "build/similarity/stack-guard/similarity.html").read_text()
+    assert "ann<td>bob" in page
+    for who, why in (("dan", "the archive cannot be read"), ("notes.txt", "neither a directory nor an archive"),
+                     ("eve", "none of the lab's files"), ("idle", "too little that the starter has not")):
+        assert f"\nnot compared: {who}: {why}" in text and f"<li>{who}: {why}" in html.unescape(page)
+    assert text.count("not compared") == 4
+
+
+@pytest.mark.parametrize("top", ["", "./", "stack-guard-main/"])
+@pytest.mark.parametrize("name", ["ann.tar.gz", "ann.zip", "ann.TAR", "ann.ZIP", "ann/handed-in.zip"])
+def test_an_archive_is_read_whatever_it_is_called_and_packed_below(tmp_path: Path, name: str, top: str) -> None:
+    where = tmp_path / name
+    where.parent.mkdir(exist_ok=True)
+    if name.lower().endswith("zip"):
+        with zipfile.ZipFile(where, "w") as archive:
+            archive.write(ROOT / FILE, top + FILE)
+            archive.write(ROOT / "Makefile", f"{top}Makefile")
+    else:
+        with tarfile.open(where, "w:gz" if name.endswith("gz") else "w") as packed:
+            packed.add(ROOT / FILE, top + FILE)
+            packed.add(ROOT / "Makefile", f"{top}Makefile")
+    place = tmp_path / name.split("/")[0]
+    assert read_submission(place, LAB) == {FILE: (ROOT / FILE).read_text()}
+    assert submissions(tmp_path) == {"ann": [place]}
+
+
+@pytest.mark.parametrize("name", ["null-guard", "stack-guard", "ro-pgtable"])
+def test_who_did_nothing_on_a_courses_branch_has_nothing_in_common_with_anybody(tmp_path: Path, name: str) -> None:
+    lab = lab_named(ROOT, name)
+    main_has = main_files(ROOT, read(ROOT))
+    group = class_of(lab, tmp_path)
+    group.add("idle", {n: main_has[n].decode() for n in lab.everywhere})
+    group.add("idle too", {n: main_has[n].decode() for n in lab.everywhere})
+    group.add("copier", {n: (ROOT / n).read_text() for n in lab.everywhere})
+    assert group.too_small() == ["idle", "idle too"]
+    assert [(p.one, p.other) for p in group.pairs()] == [(REFERENCE, "copier")]
