@@ -58,7 +58,8 @@ def named(student: str) -> str:
     # Vowels and tones that stand as marks of their own count as letters.
     plain = "".join(c for c in name if not unicodedata.category(c).startswith("M"))
     if not _STUDENT.fullmatch(plain) or len(name.encode()) > NAME_MOST:
-        raise SpecError(f"{student!r} is no student's name: letters, digits and . _ @ + - are, {NAME_MOST} bytes of them at most")
+        raise SpecError(f"{student!r} is no student's name: letters, digits and . _ @ + - are, {NAME_MOST} bytes of them "
+                        "at most")
     return name
 
 

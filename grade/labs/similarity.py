@@ -198,6 +198,7 @@ def similarity(args: argparse.Namespace) -> int:
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(lab.title)}</title><style>:root{{color-scheme:"
         "light dark}body{font:16px/1.5 system-ui,sans-serif;margin:2rem}td{vertical-align:top;padding:.3rem .8rem}</style>"
         f"<h1>{html.escape(text[0])}</h1><p>To be read by a person; alike is not copied.</p><table>{rows}</table>"
-        + (f"<p>Not compared:</p><ul>{''.join(f'<li>{html.escape(line)}' for line in left_out)}</ul>" if left_out else "") + "</html>\n")
+        + (f"<p>Not compared:</p><ul>{''.join(f'<li>{html.escape(line)}' for line in left_out)}</ul>" if left_out else "")
+        + "</html>\n")
     print(f"also: {(out / 'similarity.html').relative_to(ROOT)}")
     return 0

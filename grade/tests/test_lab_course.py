@@ -24,7 +24,7 @@ from grade.labs.course import MARK, Course, Entry, mark, published, read, widene
 from grade.labs.cut import CutError, by_path, find, swap
 from grade.labs.grading import grade
 from grade.labs.prove import Proof, Prover, other_solution, table, touched
-from grade.labs.publish import PUBLIC, Repository, check_places, course_tree, lab_files, main_files, publish
+from grade.labs.publish import PRIVATE, PUBLIC, Repository, check_places, course_tree, lab_files, main_files, publish
 from grade.labs.report import as_dict, terminal
 from grade.labs.sandbox import choose
 from grade.labs.spec import Lab, SpecError, lab_named
@@ -310,9 +310,11 @@ def test_what_is_published_in_build_is_nobodys_file(tmp_path: Path) -> None:
     check_places(tmp_path, tmp_path / "build/demo/public", tmp_path / "build/demo/private")
 
 
-def test_the_public_and_the_private_repository_are_never_taken_for_each_other(two_labs: Path, tmp_path: Path) -> None:
+def test_the_public_and_the_private_repository_are_never_taken_for_each_other(
+        repositories: tuple[Path, Path], two_labs: Path, tmp_path: Path) -> None:
     course, public, private = read(two_labs), tmp_path / "public", tmp_path / "private"
-    publish(two_labs, course, public, private)
+    for place, copy in zip(repositories, (public, private)):
+        shutil.copytree(place, copy)
     for marked in (True, False):
         refs = [git(place, "for-each-ref") for place in (public, private)]
         for kind, places in (("private, and not a course's public", (private, public)),
@@ -326,8 +328,9 @@ def test_the_public_and_the_private_repository_are_never_taken_for_each_other(tw
             git(public, "fetch", "-q", str(private), "catchup/01:catchup/01")
             for place in (public, private):
                 git(place, "config", "--unset", "rampart.kind")
-    publish(two_labs, course, public, private)
-    assert [git(place, "config", "rampart.kind") for place in (public, private)] == ["public\n", "private\n"]
+    for place, kind in ((public, PUBLIC), (private, PRIVATE)):
+        Repository(place, two_labs, kind)
+        assert git(place, "config", "rampart.kind") == f"{kind}\n"
 
 
 @pytest.mark.parametrize("tracked", [False, True])
