@@ -20,6 +20,7 @@ import os
 import re
 import selectors
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -39,6 +40,7 @@ from grade.walk import PhysError
 
 SERIAL_MAX = 1 << 20    # bytes of console kept; older ones are dropped and `serial_flooded` is set
 TAIL_LINES = 40
+KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)        # statuses of QEMU, and of a bubblewrap around it
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ class Machine:
                  arch: str = "x86_64", smp: int = 1, mem: int = 256, cpu: str | None = None, machine: str | None = None,
                  paused: bool = False, icount: bool = False, seed: int | None = None, exclog: bool = False,
                  exc_records: int = 20000, keep: bool = False, sandbox: bool = True,
-                 extra: Sequence[str] = (), wrapper: Sequence[str] = (), owner: int | None = None) -> None:
+                 extra: Sequence[str] = (), wrapper: Sequence[str] = (), owner: int | None = None,
+                 translated: int | None = None) -> None:
         """Describes a guest; `with` starts it.
 
         mem: MiB. cpu, machine: QEMU's names, if others than the architecture's. paused: stand before the first
@@ -108,13 +111,14 @@ class Machine:
         no serial input). exclog: log exceptions from the start. keep: a guest that powers off or triple-faults stays
         for inspection, stopped. extra: further QEMU arguments. wrapper: a command that starts QEMU inside a
         container; it gets no environment of ours. owner: the uid as which the wrapper runs QEMU, where that is not
-        ours.
+        ours. translated: MiB of translated code that QEMU keeps, where it should not be what QEMU would: up to a GiB.
         """
         self.arch = ARCHES[arch]
         self.kernel, self.initrd, self.append = Path(kernel), Path(initrd) if initrd else None, append
         self.smp, self.mem, self.cpu, self.machine = smp, mem, cpu or self.arch.cpu, machine or self.arch.machine
         self.paused, self.icount, self.seed, self.keep = paused, icount, seed, keep
         self.sandbox, self.extra, self.wrapper, self.owner = sandbox, list(extra), list(wrapper), owner
+        self._translated = f",tb-size={translated}" if translated else ""
         self._log_at_start, self._exc_records = exclog, exc_records
         self._cond = threading.Condition()
         self._console = bytearray()
@@ -195,8 +199,8 @@ class Machine:
         line = [*self.wrapper]
         if not self.wrapper and (setpriv := shutil.which("setpriv")):
             line += [setpriv, "--pdeathsig", "KILL", "--"]      # no orphan if the harness is killed
-        line += [self.arch.binary, "-accel", "tcg", "-M", machine, "-cpu", self.cpu, "-smp", str(self.smp),
-                 "-m", str(self.mem),
+        line += [self.arch.binary, "-accel", f"tcg{self._translated}", "-M", machine, "-cpu", self.cpu,
+                 "-smp", str(self.smp), "-m", str(self.mem),
                  "-object", f"memory-backend-file,id=ram,size={self.mem}M,share=on,"
                             f"mem-path=/proc/self/fd/{fds['ram']}",
                  "-nodefaults", "-vga", "none", "-net", "none", "-display", "none", "-no-reboot"]
@@ -371,6 +375,20 @@ class Machine:
         """Whether QEMU has ended."""
         with self._cond:
             return self._exited is not None
+
+    @property
+    def killed(self) -> bool:
+        """Whether somebody has killed QEMU: the host, for its memory. No guest can bring that signal on; where it makes
+        QEMU use too much, another one tells (sandbox.py)."""
+        with contextlib.suppress(DeadlineError):
+            try:
+                if not self.exited:
+                    self.qmp.cmd("query-status")
+                    return False
+            except ConnectionError:
+                pass        # it is gone, or about to go
+            return self.wait_exit(30) in KILLED
+        return False
 
     def cpu_seconds(self) -> float:
         """The processor time that QEMU has used: what a guest costs, however busy the host is."""

@@ -14,6 +14,7 @@ import string
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
@@ -26,6 +27,7 @@ from grade.gdbstub import GdbClosed, GdbError, Stop
 from grade.image import Image, ImageError
 from grade.labs import autopsy, limits, tree
 from grade.labs.classkey import Twist
+from grade.labs.sandbox import TRANSLATED
 from grade.labs.spec import Lab
 from grade.labs.workshop import Built, SubmissionError, Workshop
 from grade.qemu import ARCHES, Machine, QemuError
@@ -38,6 +40,7 @@ NOT_REACHED = "not reached"
 OWN = 3                     # R_OWN of user/lab/program.h
 IDLE_SLICES = 20            # so many seconds in a row without any work: nothing will wake this guest
 GUEST_FAULTS = (DeadlineError, GdbClosed, GdbError, KernelStateError, ImageError, PhysError, WalkFlood, QMPClosed)
+KILLED = "somebody killed QEMU, most likely the host, which had no memory left"
 
 
 class Ended(RuntimeError):
@@ -355,7 +358,7 @@ class _Boot:
         return Machine(run.built.kernel, self._initrd, self._line, arch=run.workshop.arch, smp=self._smp, mem=128,
                        cpu=self._cpu, paused=True, icount=True, seed=moments.qemu_seed(run.seed, self._start), keep=True, exclog=exclog,
                        wrapper=sandbox.machine_wrapper(run.workshop.scratch) if run.contained else [],
-                       owner=sandbox.machine_uid if run.contained else None)
+                       owner=sandbox.machine_uid if run.contained else None, translated=TRANSLATED)
 
     def __enter__(self) -> Guest:
         self._machine = self.machine()
@@ -364,8 +367,13 @@ class _Boot:
         return self._run.guest
 
     def __exit__(self, *error: Any) -> None:
-        self._machine.__exit__(*error)
-        self._program.close()
+        try:
+            killed = self._machine.killed
+        finally:
+            self._machine.__exit__(*error)
+            self._program.close()
+        if killed:
+            raise HostError(KILLED)
 
 
 def load_checks(lab: Lab) -> ModuleType:
@@ -382,8 +390,9 @@ def load_checks(lab: Lab) -> ModuleType:
 
 def run_scenarios(run: Run, scenarios: list[Callable[[Run], None]],
                   tell: Callable[[str], None] = lambda text: None) -> dict[str, Any] | None:
-    """Runs a lab's boots, side by side unless the first red ends it; the guest's faults become verdicts, ours are raised.
-    What is known of the first guest that was lost, if one was. `tell` hears how far it is, from any thread."""
+    """Runs a lab's boots, as many at once as memory allows, or one by one if the first red ends it; the guest's faults
+    become verdicts, ours are raised. What is known of the first guest that was lost, if one was. `tell` hears how far
+    it is, from any thread."""
     errors: list[BaseException] = []
     lost: dict[str, str] = {}
     last: dict[str, _Boot] = {}
@@ -419,11 +428,8 @@ def run_scenarios(run: Run, scenarios: list[Callable[[Run], None]],
             if not (lost or errors or run.enough()):
                 one(scenario)
     else:
-        threads = [threading.Thread(target=one, args=(s,)) for s in scenarios]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(max_workers=limits.guests(len(scenarios))) as pool:
+            list(pool.map(one, scenarios))
     if errors:
         raise errors[0]
     first = next((s.__name__ for s in scenarios if s.__name__ in lost), None)
@@ -443,7 +449,11 @@ def run_scenarios(run: Run, scenarios: list[Callable[[Run], None]],
 def _autopsy(run: Run, boot: _Boot) -> dict[str, Any]:
     try:
         with boot.machine(exclog=True) as machine, contextlib.closing(open_image(run.lab, run.built)) as image:
-            return autopsy.examine(machine, image, lambda: wait(machine))
+            try:
+                return autopsy.examine(machine, image, lambda: wait(machine))
+            finally:
+                if machine.killed:
+                    raise HostError(KILLED)
     except (Ended, *GUEST_FAULTS) as error:
         return {"what": str(error).splitlines()[0], "exception": "", "calls": [], "console": []}
 

@@ -30,7 +30,7 @@ from grade.labs.course import Course, widened
 from grade.labs.cut import HEAD, CutError, Item, by_path, cut, read_stubs, restore
 from grade.labs.grading import Grade, Only, grade
 from grade.labs.publish import additions, course_tree
-from grade.labs.sandbox import choose
+from grade.labs.sandbox import TRANSLATED, choose
 from grade.labs.spec import READING_MAX, Lab, SpecError, lab_named, reading_lines
 from grade.labs.workshop import Built, SubmissionError, Workshop, WorkshopError
 from grade.qemu import ARCHES, Machine
@@ -216,7 +216,7 @@ def attack(workshop: Workshop, files: Files, label: str) -> bool:
     try:
         with Machine(built.kernel, built.initrd, line, arch=workshop.arch, smp=2, mem=128, paused=True, keep=True,
                      wrapper=workshop.sandbox.machine_wrapper(workshop.scratch),
-                     owner=workshop.sandbox.machine_uid) as m:
+                     owner=workshop.sandbox.machine_uid, translated=TRANSLATED) as m:
             over = program.sym("attack_over")
             m.gdb.set_break(over)
             while True:

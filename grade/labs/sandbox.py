@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import fcntl
 import functools
+import math
 import os
 import selectors
 import shutil
@@ -23,19 +24,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from grade.cputime import asleep, cpu_seconds
 from grade.deadline import Deadline
 
 BUBBLEWRAP, SEPARATE_UID, NONE = "bubblewrap", "separate uid", "none (own work)"
 UIDS = range(64320, 64448, 2)       # nobody else's, we trust: one builds, the next one runs QEMU
 UID_LOCKS = Path("/run/rampart-uids")
-# Of a compiler: 64 MiB of output, 1 GiB of memory, ten minutes of processor. Of QEMU, no limit of its address
-# space, which is far larger than what it uses.
-BUILD_LIMITS = ["--cpu=600", "--fsize=67108864", "--as=1073741824", "--nofile=1024", "--core=0"]
-MACHINE_LIMITS = ["--cpu=1200", "--fsize=16777216", "--nofile=256", "--core=0"]
+# Of a compiler: 64 MiB of output, 1 GiB of memory, ten minutes of processor. Whoever goes beyond gets an error, or a
+# signal that is not the one with which a host takes memory back. QEMU has 512 MiB of its own beside the guest's memory,
+# reserves up to 350 of them for any guest, and aborts where there are no more. Its address space has no limit.
+BUILD_LIMITS = ["--cpu=600:660", "--fsize=67108864", "--as=1073741824", "--nofile=1024", "--core=0"]
+MACHINE_LIMITS = ["--cpu=1200:1260", "--data=536870912", "--fsize=16777216", "--nofile=256", "--core=0"]
+TRANSLATED = 128            # MiB of them for a guest's code as QEMU has translated it: an honest one has 30
 INSIDE = "/rampart"         # where the scratch directory appears inside
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc/alternatives", "/etc/ld.so.cache",
           "/etc/qemu")
 OUTPUT_MAX = 1 << 20
+SLICE, STILL_SLICES = 1.0, 20       # seconds between two looks at a build; after so many without any work it is stuck
+PROCESSOR, STUCK, CLOCK = "processor", "stuck", "clock"     # why a command was stopped
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C", "HOME": "/nonexistent", "TMPDIR": "/tmp"}
 
 
@@ -81,6 +87,15 @@ def _no_network() -> list[str]:
 
 
 @dataclass(frozen=True)
+class Ran:
+    """How a command ended in a sandbox."""
+
+    status: int | None      # None: it was stopped ...
+    text: str               # what it said first, bounded
+    stopped: str = ""       # ... as it used its PROCESSOR time up, or was STUCK, or as the CLOCK ran out
+
+
+@dataclass(frozen=True)
 class Sandbox:
     """One level of isolation."""
 
@@ -121,6 +136,12 @@ class Sandbox:
 
     def run(self, command: list[str], scratch: Path, timeout: float) -> tuple[int | None, str]:
         """Runs a command in `scratch`: its status (None: took too long) and what it said first, bounded."""
+        ran = self.attempt(command, scratch, math.inf, timeout)
+        return ran.status, ran.text
+
+    def attempt(self, command: list[str], scratch: Path, processor: float, timeout: float) -> Ran:
+        """Runs a command in `scratch` for at most so many seconds of processor time, of all its processes together, and
+        `timeout` on the clock."""
         if self.uid:
             for path in [scratch, *scratch.rglob("*")]:
                 os.chown(path, self.uid, self.uid, follow_symlinks=False)
@@ -129,14 +150,14 @@ class Sandbox:
                                    start_new_session=True)
         said = b""
         try:
-            in_time, said = _read(process, Deadline(timeout))
+            stopped, said = _read(process, Deadline(timeout), processor)
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
             assert process.stdout is not None
             process.stdout.close()
-        return process.returncode if in_time else None, said.decode("utf-8", errors="replace")
+        return Ran(None if stopped else process.returncode, said.decode("utf-8", errors="replace"), stopped)
 
     def sweep(self) -> None:
         """Ends every process that a submission may have left behind."""
@@ -146,18 +167,21 @@ class Sandbox:
                            timeout=60)
 
 
-def _read(process: subprocess.Popen[bytes], deadline: Deadline) -> tuple[bool, bytes]:
-    """What a process says until it ends, in time or not; what is beyond OUTPUT_MAX is read and dropped."""
+def _read(process: subprocess.Popen[bytes], deadline: Deadline, processor: float) -> tuple[str, bytes]:
+    """Why a process must be stopped (empty: it ended), and what it said; what is beyond OUTPUT_MAX is read and dropped.
+    Where no processor time is set, only the clock counts."""
     said = bytearray()
     pidfd = os.pidfd_open(process.pid)
     assert process.stdout is not None
     out = process.stdout.fileno()
     os.set_blocking(out, False)
+    look, before, still = Deadline(SLICE), 0.0, 0
     try:
         with selectors.DefaultSelector() as selector:
             selector.register(out, selectors.EVENT_READ)
             selector.register(pidfd, selectors.EVENT_READ)
-            while ready := {key.fd for key, _ in selector.select(deadline.left())}:
+            while True:
+                ready = {key.fd for key, _ in selector.select(min(deadline.left(), look.left()))}
                 data = b""
                 if out in ready:
                     try:
@@ -169,12 +193,19 @@ def _read(process: subprocess.Popen[bytes], deadline: Deadline) -> tuple[bool, b
                         selector.unregister(out)
                 if pidfd in ready and not data:
                     process.wait()
-                    return True, bytes(said)
+                    return "", bytes(said)
                 if deadline.passed():
-                    break
+                    return CLOCK, bytes(said)
+                if look.passed():
+                    look = Deadline(SLICE)
+                    if processor < math.inf:
+                        used = cpu_seconds(process.pid, ended=True)
+                        still = still + 1 if used == before and asleep(process.pid) else 0
+                        before = used
+                        if used > processor or still > STILL_SLICES:
+                            return PROCESSOR if used > processor else STUCK, bytes(said)
     finally:
         os.close(pidfd)
-    return False, bytes(said)
 
 
 def _disposable() -> bool:

@@ -6,12 +6,17 @@ with the student's files on top: make compiles those alone. Nothing that a submi
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
 import os
 import platform
 import re
 import shutil
 import subprocess
 import tempfile
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,22 +24,36 @@ from grade import fetch_busybox
 from grade.debian import FetchError
 from grade.image import ImageError, defined
 from grade.initrd import build as build_initrd
-from grade.labs import tree
-from grade.labs.sandbox import Sandbox
+from grade.labs import limits, tree
+from grade.labs.sandbox import CLOCK, PROCESSOR, STUCK, Ran, Sandbox
 from grade.labs.spec import Lab
 
-BASE_SECONDS, BUILD_SECONDS = 1800, 240
+BASE_SECONDS = 1800
 FILE_MAX = 1 << 20
 PROGRAM_BASE = 0x7000000        # staff-built programs are linked where no other program is
 PROGRAM_FLAGS = ["-std=gnu11", "-O2", "-g", "-static", "-pthread", "-no-pie", "-Wall", "-Wextra", "-Werror",
                  "-I.", f"-Wl,-Ttext-segment={PROGRAM_BASE:#x}", "-Wl,-z,separate-code", "-Wl,--build-id=none",
                  "-ffile-prefix-map=/rampart=."]
 BASES_KEPT = 2
+NEW, NEW_SECONDS = "new-", 86400    # a base that is being made, and how old it is when nobody makes it any more
+ROOM = 128 << 20                    # bytes: no build needs so many
 ANSWER = "answer"               # of a base: the editable files of the tree that it was made of
+
+# What a build says of a mistake in what is built ...
+MISTAKE = re.compile(r"^[^\s:]+:\d+:(\d+:)? (fatal )?[Ee]rror: |undefined reference to|multiple definition of", re.M)
+STOPS = re.compile(r"^make(?:\[\d+\])?: \*\*\* \[.*\] (.*)$", re.M)
+# ... of one that went beyond the sandbox's limits, which no host is short of ...
+LIMITS = re.compile("CPU time limit exceeded|File size limit exceeded")
+# ... and perhaps of the host; or of a mistake, too: which of them it was, building again shows.
+HOST = re.compile("|".join([
+    "signal terminated program", "internal compiler error", "out of memory", "memory exhausted",
+    *(re.escape(os.strerror(e)) for e in (
+        errno.EAGAIN, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EROFS,
+        errno.ESTALE, errno.ETIMEDOUT))]))
 
 
 class WorkshopError(RuntimeError):
-    """The pristine tree does not build here: the host's or the grader's fault."""
+    """The host, or the grader, cannot build; nobody's zero."""
 
 
 class SubmissionError(RuntimeError):
@@ -43,6 +62,14 @@ class SubmissionError(RuntimeError):
     def __init__(self, text: str, what: str) -> None:
         super().__init__(text)
         self.what = what        # "missing file", "does not compile", ...
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A build that made no kernel."""
+
+    said: str       # for its author
+    own: bool       # whether it is his own, whatever the host did
 
 
 @dataclass(frozen=True)
@@ -111,31 +138,37 @@ class Workshop:
         whose = self.lab.name if self._answers else f"{self.lab.name}-open"
         self.base_name = f"build/labs/base-{whose}-{self.arch}/{key[:16]}-{self.sandbox.level.split()[0]}"
         base = self.root / self.base_name
-        cache = base.parent
-        if (base / "complete").is_file():
-            os.utime(base)
-            return base / "tree"
-        work = self._scratch / "base"
-        self._begin(work, names)
-        self._make(work, ["kernel", *(f"build/{self.arch}/user/{name}" for name in ("init", *self.lab.userland))],
-                   WorkshopError)
-        self._programs(work)
-        cache.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix="new-", dir=cache))
-        if self._answers:
-            self._forget(work)
-            self._copy(work.parent / ANSWER, fresh / ANSWER)
-            os.chmod(fresh / ANSWER, 0o700)
-        self._copy(work, fresh / "tree")
-        os.chmod(fresh, 0o755)
-        (fresh / "complete").touch()
-        try:
-            fresh.rename(base)
-        except OSError:
-            shutil.rmtree(fresh)        # somebody else was faster
-        for old in sorted(cache.glob("*-*"), key=lambda p: p.stat().st_mtime)[:-BASES_KEPT]:
-            shutil.rmtree(old, ignore_errors=True)
+        if not (base / "complete").is_file():
+            with _held(base.parent):
+                if not (base / "complete").is_file():       # nor has somebody else made it meanwhile
+                    self._make_base(base, names)
+        os.utime(base)
         return base / "tree"
+
+    def _make_base(self, base: Path, names: list[str]) -> None:
+        """Builds the pristine tree into the cache, and takes old ones out of it."""
+        cache, work = base.parent, self._scratch / "base"
+        self._begin(work, names)
+        targets = ["kernel", *(f"build/{self.arch}/user/{name}" for name in ("init", *self.lab.userland))]
+        status, text = self.sandbox.run(self._command(work, targets), work, BASE_SECONDS)
+        if status != 0:
+            said = first_error(text) if status is not None else "the build took too long"
+            raise WorkshopError(f"the pristine tree does not build here:\n{said}")
+        self._programs(work)
+        fresh = Path(tempfile.mkdtemp(prefix=NEW, dir=cache))
+        try:
+            if self._answers:
+                self._forget(work)
+                self._copy(work.parent / ANSWER, fresh / ANSWER)
+                os.chmod(fresh / ANSWER, 0o700)
+            self._copy(work, fresh / "tree")
+            os.chmod(fresh, 0o755)
+            (fresh / "complete").touch()
+            with contextlib.suppress(OSError):      # somebody else was faster, where there are no locks
+                fresh.rename(base)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+        _prune(cache)
 
     def _forget(self, work: Path) -> None:
         """Takes the tree's own answer, and what it was built into, out of a base: a submission could link it in.
@@ -200,16 +233,8 @@ class Workshop:
     def _copy(source: Path, dest: Path) -> None:
         subprocess.run(["cp", "-a", "--reflink=auto", str(source), str(dest)], check=True, timeout=300)
 
-    def _make(self, work: Path, targets: list[str], error: type[WorkshopError] | None) -> str | None:
-        """Runs make; None, or what the compiler said first (raised as `error` if there is one)."""
-        status, text = self.sandbox.run(["make", "-C", self.sandbox.inside(work), *targets, f"ARCH={self.arch}"], work,
-                                        BASE_SECONDS if error else BUILD_SECONDS)
-        if status == 0:
-            return None
-        said = first_error(text) if status is not None else "the build took too long"
-        if error is not None:
-            raise error(f"the pristine tree does not build here:\n{said}")
-        return said
+    def _command(self, work: Path, targets: list[str]) -> list[str]:
+        return ["make", "-C", self.sandbox.inside(work), *targets, f"ARCH={self.arch}"]
 
     # ---- submissions ----------------------------------------------------------------------------------
 
@@ -232,16 +257,19 @@ class Workshop:
         return out
 
     def build(self, submission: dict[str, bytes], label: str = "submission") -> Built:
-        """Builds the kernel of a submission. SubmissionError with the first compiler error if it does not."""
-        work = self._scratch / label
-        self._copy(self._built_on or self.base, work)
-        if not self._built_on and (answer := self.base.parent / ANSWER).is_dir():
-            subprocess.run(["cp", "-a", f"{answer}/.", str(work)], check=True, timeout=60)
-            os.chmod(work, 0o755)
-        tree.overlay(work, tuple(submission), submission.__getitem__)
-        said = self._make(work, ["kernel"], None)
-        if said is not None:
-            raise SubmissionError(said, "does not compile")
+        """Builds the kernel of a submission. SubmissionError with the first compiler error if it does not;
+        WorkshopError if nothing else would, either."""
+        work = self._lay_out(label, submission)
+        failed = self._kernel(work)
+        if failed and not failed.own:
+            # What the host did it seldom does twice; or else what is known to build does not build now, either.
+            shutil.rmtree(work)
+            failed = self._kernel(self._lay_out(label, submission))
+            if failed and not failed.own:
+                shutil.rmtree(work)
+                self._control(f"{label}-control")
+        if failed:
+            raise SubmissionError(failed.said, "does not compile")
         self._renamed(work)
         out = work / "build" / self.arch
         lab = work / "build" / "lab"
@@ -254,6 +282,36 @@ class Workshop:
             if not made.is_file() or made.resolve() != work.resolve() / made.relative_to(work):
                 raise SubmissionError(f"the build made no {made.name}", "does not compile")
         return Built(work, out / "rampart", out / "rampart.sym", initrd, programs)
+
+    def _lay_out(self, label: str, files: dict[str, bytes]) -> Path:
+        """The tree that a submission is built in, with its files."""
+        work = self._scratch / label
+        self._copy(self._built_on or self.base, work)
+        if not self._built_on and (answer := self.base.parent / ANSWER).is_dir():
+            subprocess.run(["cp", "-a", f"{answer}/.", str(work)], check=True, timeout=60)
+            os.chmod(work, 0o755)
+        tree.overlay(work, tuple(files), files.__getitem__)
+        return work
+
+    def _kernel(self, work: Path) -> Failure | None:
+        """Builds the kernel of a tree; None, or how it failed."""
+        processor = limits.BUILD_SECONDS * limits.slowness()
+        ran = self.sandbox.attempt(self._command(work, ["kernel"]), work, processor, limits.BUILD_WALL * processor)
+        return failure(ran)
+
+    def _control(self, label: str) -> None:
+        """Builds what is known to build just as a submission is built. WorkshopError if that fails, too."""
+        if (free := shutil.disk_usage(self._scratch).free) < ROOM:
+            raise WorkshopError(f"a build failed, and the disk is full: {free >> 20} MiB are left for {self._scratch}")
+        work = self._lay_out(label, {})
+        try:
+            for path in (work / name for name in self.lab.editable):
+                if path.is_file():
+                    os.utime(path)      # so that make has something to do
+            if failed := self._kernel(work):
+                raise WorkshopError(f"a build failed, and so does one that is known to succeed:\n{failed.said}")
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
 
     def _renamed(self, work: Path) -> None:
         """Each file that is not a submission's must define what it always does, however the submission's headers change it:
@@ -306,6 +364,40 @@ class Workshop:
     def discard(self, built: Built) -> None:
         """Gives a submission's scratch directory back."""
         shutil.rmtree(built.folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _held(cache: Path) -> Iterator[None]:
+    """Makes a cache of bases, and keeps other graders from making or removing one there meanwhile: also those of other
+    machines that share the file system, if it has locks. If not, two may make the same base, and either is good."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with open(cache / "lock", "wb") as lock:
+        with contextlib.suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _prune(cache: Path) -> None:
+    """Takes old bases out of a cache, and what somebody began and left; what others are making now stays."""
+    there: list[tuple[float, Path]] = []
+    for path in cache.glob("*-*"):
+        with contextlib.suppress(FileNotFoundError):        # it has just got its name
+            there.append((path.stat().st_mtime, path))
+    abandoned = [p for made, p in there if p.name.startswith(NEW) and made < time.time() - NEW_SECONDS]
+    for old in abandoned + [p for _, p in sorted(there, reverse=True) if not p.name.startswith(NEW)][BASES_KEPT:]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def failure(ran: Ran) -> Failure | None:
+    """How a build failed, if it did."""
+    if ran.status == 0:
+        return None
+    if ran.stopped:
+        return Failure({PROCESSOR: "the build took too long", STUCK: "the build waits for something that never comes",
+                        CLOCK: "the build took too long on the clock"}[ran.stopped], ran.stopped == PROCESSOR)
+    # 2 is make's own status; whatever is around it has another.
+    mistake = ran.status == 2 and set(STOPS.findall(ran.text)) == {"Error 1"} and MISTAKE.search(ran.text)
+    return Failure(first_error(ran.text), bool(mistake and not HOST.search(ran.text) or LIMITS.search(ran.text)))
 
 
 def first_error(text: str) -> str:

@@ -449,7 +449,7 @@ def test_qemu_has_nothing_to_offer(workshop: Workshop, tmp_path: Path) -> None:
     m = Machine(tmp_path / "k", arch=workshop.arch, icount=True, wrapper=workshop.sandbox.machine_wrapper(tmp_path))
     line = " ".join(m.command({"qmp": 3, "gdb": 4, "serial": 5, "ram": 6}, tmp_path / "fifo"))
     assert "-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny" in line
-    assert "-nodefaults" in line and "-net none" in line and "--fsize=" in line
+    assert "-nodefaults" in line and "-net none" in line and "--fsize=" in line and "--data=" in line
     assert not re.search(r"semihosting|virtfs|fsdev|virtiofs|hostfwd|-drive|-device|-usb|-vnc|-spice|[,-]smb\b", line)
     assert re.findall(r"-netdev (\w+)", line) == ["hubport"], "a hub that nobody is on, for the clock's sake"
 
