@@ -7,6 +7,7 @@
 #include "cpu.h"
 
 #define CTL_ENABLE 1
+#define AHEAD_MAX  (3600ul * NSEC_PER_SEC)
 
 static uint64_t count_base ro_after_init;
 static uint64_t ns_mult ro_after_init;	 /* ns per count, times 2^32 */
@@ -62,7 +63,11 @@ arch_timer_set(uint64_t ns)
 	if (ns == UINT64_MAX) {
 		WRITE_SYSREG(cntv_ctl_el0, 0);
 	} else {
-		/* Rounded up: it must not be early. */
+		/*
+		 * At most an hour ahead: at 1 GHz the last of the deadlines would be past the counter's 64 bits,
+		 * and so in the past.  An early interrupt only sets it again.  Else rounded up, lest it be early.
+		 */
+		ns = MIN(ns, arch_clock_ns() + AHEAD_MAX);
 		WRITE_SYSREG(cntv_cval_el0, count_base + scale(ns, count_mult) + 1);
 		WRITE_SYSREG(cntv_ctl_el0, CTL_ENABLE);
 	}

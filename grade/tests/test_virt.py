@@ -63,6 +63,16 @@ def test_every_regression_program_passes_on_every_model(boot: Boot, cpu: str) ->
     assert_regressions_pass(said(boot(run="/test/all.sh", cpu=cpu, smp=4, mem=256), LONG))
 
 
+@pytest.mark.parametrize("hertz", [1_000_000_000, 62_500_000])
+def test_who_sleeps_for_ever_leaves_the_processor_to_others(boot: Boot, hertz: int) -> None:
+    """The counter's frequency is the board's to choose (Armv8.6: 1 GHz): its 64 bits end no later than the kernel's."""
+    m = boot(cpu=f"max,pauth-impdef=on,cntfrq={hertz}", smp=1)
+    m.wait_for(PROMPT, 60)
+    # Longer than 2^64 ns: the last moment that there is.  Nobody else waits for the clock meanwhile.
+    m.ask("sleep 99999999999 &", 20)
+    assert m.ask("echo awake", 20).split() == ["awake"]
+
+
 # ---- device trees -----------------------------------------------------------------------------------------
 
 # Devicetree Specification 0.4, 5.2: offsets in the header; 5.4: tokens.
