@@ -122,7 +122,8 @@ activate_slowly(struct arch_pt *pt, unsigned cpu)
 	asid = pt->asid;
 	if ((asid ^ generation) >= GENERATION || !asid) {
 		asid = renew(pt);
-		__atomic_store_n(&pt->asid, asid, __ATOMIC_RELAXED);
+		/* Who finds it finds the mask that goes with it. */
+		__atomic_store_n(&pt->asid, asid, __ATOMIC_RELEASE);
 	}
 	if (stale & BIT(cpu)) {
 		stale &= ~BIT(cpu);
@@ -138,7 +139,7 @@ uint64_t
 asid_activate(struct arch_pt *pt)
 {
 	unsigned cpu = arch_cpu_number();
-	uint64_t asid = __atomic_load_n(&pt->asid, __ATOMIC_RELAXED);
+	uint64_t asid = __atomic_load_n(&pt->asid, __ATOMIC_ACQUIRE);
 	uint64_t active = __atomic_load_n(&asid_cpus[cpu].active, __ATOMIC_RELAXED);
 
 	/* A generation that begins meanwhile sets active to 0, and the exchange fails. */
