@@ -13,6 +13,7 @@
 
 /* What a user may change in PSTATE. */
 #define PSTATE_USER (PSTATE_NZCV | PSTATE_BTYPE | PSTATE_SSBS | PSTATE_DIT)
+_Static_assert(PSTATE_USER == 0xf1001c00, "the upper half of SPSR_EL1 is nobody's");
 
 #define RECORD_SPACE 4096u /* for records, whatever they take */
 #define FPSIMD_MAGIC 0x46508001u

@@ -40,7 +40,7 @@
 
 /* TCR_EL1 (ARM D17.2.131): both halves 48 bits, 4 KiB granule, walks cacheable, inner shareable */
 #define TCR_HALF(shift) (16 << (shift) | 1 << ((shift) + 8) | 1 << ((shift) + 10) | 3 << ((shift) + 12))
-#define TCR_TG1_4K  (2 << 30)
+#define TCR_TG1_4K  SBIT(31)
 #define TCR_A1	    SBIT(22) /* the ASID is that of TTBR1 */
 #define TCR_IPS_SHIFT 32
 #define TCR_AS	    SBIT(36) /* 16-bit ASIDs */
@@ -91,7 +91,7 @@
 #define PSTATE_SS    SBIT(21)
 #define PSTATE_PAN   SBIT(22)
 #define PSTATE_DIT   SBIT(24)
-#define PSTATE_NZCV  (0xf << 28)
+#define PSTATE_NZCV  (SBIT(28) * 0xf)
 
 /* ESR_EL1 (ARM D17.2.37) */
 #define ESR_EC_SHIFT  26

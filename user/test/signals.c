@@ -797,6 +797,7 @@ static const struct test tests[] = {
 	TEST(frame_holds_cause_and_address),
 	TEST(frames_do_not_tell_what_the_kernel_has_mapped),
 	TEST(trap_flag_steps_one_instruction),
+	TEST(upper_half_of_the_state_is_not_the_programs),
 	TEST(default_and_ignored_and_blocked_faults_kill),
 	TEST(defaults),
 	TEST(alternate_stack),

@@ -107,6 +107,37 @@ trap_flag_steps_one_instruction(void)
 	check_eq(hits, 1);
 }
 
+/* A signal that waited for the end of a handler finds the state that its sigreturn has made. */
+static volatile unsigned long pstate_after;
+
+static void
+on_upper_half(int sig, siginfo_t *info, void *context)
+{
+	ucontext_t *uc = context;
+
+	(void)info;
+	if (sig == SIGUSR2) {
+		pstate_after = uc->uc_mcontext.pstate;
+		return;
+	}
+	uc->uc_mcontext.pstate |= 0xffffffffUL << 32 | 1UL << 30; /* Z is the program's to set */
+	raise(SIGUSR2);
+}
+
+static void
+upper_half_of_the_state_is_not_the_programs(void)
+{
+	struct sigaction sa = { .sa_flags = SA_SIGINFO };
+
+	sa.sa_sigaction = on_upper_half;
+	sigaddset(&sa.sa_mask, SIGUSR2);
+	ok(sigaction(SIGUSR1, &sa, NULL));
+	ok(sigaction(SIGUSR2, &sa, NULL));
+	raise(SIGUSR1);
+	check_eq(pstate_after >> 30 & 1, 1);
+	check_eq(pstate_after >> 32, 0);
+}
+
 /* - Registers across a handler ----------------------------------------------------------------- */
 
 static uint8_t v_seen[32][16];

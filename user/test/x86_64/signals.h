@@ -87,6 +87,37 @@ trap_flag_steps_one_instruction(void)
 	check_eq(last.si_code, TRAP_TRACE);
 }
 
+/* A signal that waited for the end of a handler finds the state that its sigreturn has made. */
+static volatile unsigned long flags_after;
+
+static void
+on_upper_half(int sig, siginfo_t *info, void *context)
+{
+	ucontext_t *uc = context;
+
+	(void)info;
+	if (sig == SIGUSR2) {
+		flags_after = (unsigned long)uc->uc_mcontext.gregs[REG_EFL];
+		return;
+	}
+	uc->uc_mcontext.gregs[REG_EFL] |= (long)(0xffffffffUL << 32 | 1UL << 6); /* ZF is the program's to set */
+	raise(SIGUSR2);
+}
+
+static void
+upper_half_of_the_state_is_not_the_programs(void)
+{
+	struct sigaction sa = { .sa_flags = SA_SIGINFO };
+
+	sa.sa_sigaction = on_upper_half;
+	sigaddset(&sa.sa_mask, SIGUSR2);
+	ok(sigaction(SIGUSR1, &sa, NULL));
+	ok(sigaction(SIGUSR2, &sa, NULL));
+	raise(SIGUSR1);
+	check_eq(flags_after >> 6 & 1, 1);
+	check_eq(flags_after >> 32, 0);
+}
+
 /* - Registers across a handler ----------------------------------------------------------------- */
 
 static uint8_t xmm_seen[16][16];
