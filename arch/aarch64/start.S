@@ -246,15 +246,15 @@ END(secondary_start)
 	.ltorg
 
 	.bss
-	/* As every kernel stack: 32 KiB, the upper half of a slot of 64 (entry.S tests the bit). */
-	.balign 65536
 	.globl boot_tables, boot_stack_top
 	.hidden boot_tables, boot_stack_top
+	/*
+	 * As every kernel stack: 32 KiB, the upper half of a slot of 64 (entry.S tests the bit, kernel.lds that it is
+	 * so).  Left for good, and unused, once the first idle thread runs on its own guarded stack.
+	 */
+	.balign 65536
+	.skip 65536
+boot_stack_top:
 boot_tables:
 	.skip 4096 * BOOT_TABLES
-	.balign 32768
-	/* Left for good, and unused, once the first idle thread runs on its own guarded stack. */
-	.skip 32768
-boot_stack_top:
-	.skip 8
 	.section .note.GNU-stack, "", @progbits

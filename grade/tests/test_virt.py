@@ -73,6 +73,17 @@ def test_who_sleeps_for_ever_leaves_the_processor_to_others(boot: Boot, hertz: i
     assert m.ask("echo awake", 20).split() == ["awake"]
 
 
+@pytest.mark.parametrize("at", ["vm_init", "process_start_init"])
+def test_a_fault_of_start_up_is_reported_as_what_it_is(boot: Boot, image: Image, at: str) -> None:
+    """The boot stack, too, must lie where the vectors look for stacks: else all is taken for an overflow."""
+    m = boot(smp=1, paused=True)
+    m.run_until(image.at(m).sym(at), timeout=20)
+    m.gdb.set_reg(0, "pc", 8)
+    m.cont()
+    m.wait_for(r"^panic: .*\r?$", 20)
+    assert "null-guard: the kernel used address 0000000000000008" in m.transcript
+
+
 # ---- device trees -----------------------------------------------------------------------------------------
 
 # Devicetree Specification 0.4, 5.2: offsets in the header; 5.4: tokens.
