@@ -408,12 +408,17 @@ arch_pt_destroy(struct arch_pt *pt)
 	pt->root = PADDR(0);
 }
 
+/* A CPU that answers too late finds no tables: the root stays, empty. */
 void
 a64_bringup_end(void)
 {
+	const uint64_t *e = (uint64_t *)phys_to_virt(bringup_root) + INDEX(a64_image_phys(__text_start), 4);
+	paddr_t table = pte_paddr((pte_t){*e});
+
+	write_entry(e, 0);
 	arch_tlb_flush(&kernel_pt, 0, UINT64_MAX);
-	free_tables(phys_to_virt(bringup_root), 4, ENTRIES);
-	pgtable_free(bringup_root, 0);
+	free_tables(phys_to_virt(table), 3, ENTRIES);
+	pgtable_free(table, 0);
 }
 
 /* ---- Instruction caches ---- */

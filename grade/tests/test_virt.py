@@ -84,6 +84,18 @@ def test_a_fault_of_start_up_is_reported_as_what_it_is(boot: Boot, image: Image,
     assert "null-guard: the kernel used address 0000000000000008" in m.transcript
 
 
+def test_a_processor_that_answers_too_late_finds_no_tables_of_anybodys(boot: Boot, image: Image) -> None:
+    """The root that it walks when it turns translation on is nobody else's, and leads nowhere."""
+    m = boot(smp=2)
+    m.wait_for(PROMPT, 60)
+    m.stop()
+    kernel = Kernel(m, image.at(m))
+    at = kernel.image.sym("a64_bringup")
+    root = kernel.member(at, "struct a64_bringup", "low_root")
+    assert root not in {space.root for space in kernel.spaces()}
+    assert m.read_phys(root, 4096) == bytes(4096)
+
+
 # ---- device trees -----------------------------------------------------------------------------------------
 
 # Devicetree Specification 0.4, 5.2: offsets in the header; 5.4: tokens.
