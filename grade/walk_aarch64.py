@@ -26,6 +26,7 @@ ADDR = 0x0000_FFFF_FFFF_F000
 
 SCTLR_M, SCTLR_WXN, SCTLR_SPAN, SCTLR_UMA = 1 << 0, 1 << 19, 1 << 23, 1 << 9
 PSTATE_PAN = 1 << 22
+MDSCR_TDCC = 1 << 12
 
 MAX_LEAVES = 4 << 20    # 16 GiB of 4 KiB pages in one space: beyond any guest here
 

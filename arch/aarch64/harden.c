@@ -88,7 +88,10 @@ arch_user_info_guard_active(void)
 {
 	return !(READ_SYSREG(sctlr_el1) & SCTLR_UMA) &&
 	       READ_SYSREG(cntkctl_el1) == CNTKCTL_EL0VCTEN &&
-	       !(a64_has_pmu() && READ_SYSREG(pmuserenr_el0));
+	       !(a64_has_pmu() && READ_SYSREG(pmuserenr_el0)) &&
+	       /* Whatever the row: start.S closes them for good. */
+	       (READ_SYSREG(mdscr_el1) & MDSCR_TDCC) &&
+	       !(ID_FIELD(id_aa64pfr0_el1, 44) && READ_SYSREG(AMUSERENR_EL0));
 }
 
 /* UXN and PXN are part of the architecture: there is no bit that turns them on. */

@@ -210,7 +210,13 @@ cpu_setup:
 2:	msr tcr_el1, x0
 	mov x0, #(3 << 20) /* CPACR_EL1: floating point and SIMD for both levels; SVE and SME trap */
 	msr cpacr_el1, x0
-	msr mdscr_el1, xzr
+	mov x0, #MDSCR_TDCC
+	msr mdscr_el1, x0
+	mrs x1, id_aa64pfr0_el1
+	ubfx x1, x1, #44, #4 /* activity monitors, which user mode does not read */
+	cbz x1, 3f
+	msr AMUSERENR_EL0, xzr
+3:
 	dsb sy /* the tables, written past the caches, before any walk */
 	tlbi vmalle1
 	ic iallu

@@ -38,6 +38,11 @@
 	(SCTLR_RES1 | SCTLR_M | SCTLR_C | SCTLR_SA | SCTLR_SA0 | SCTLR_SED | SCTLR_I | SCTLR_DZE | \
 	 SCTLR_UCT | SCTLR_NTWI | SCTLR_NTWE | SCTLR_UCI)
 
+#define MDSCR_TDCC SBIT(12) /* EL0 may not use the debug communications channel (ARM D17.3, MDSCR_EL1) */
+
+/* ARM D17.5: a name that older assemblers do not know */
+#define AMUSERENR_EL0 S3_3_C13_C2_3
+
 /* TCR_EL1 (ARM D17.2.131): both halves 48 bits, 4 KiB granule, walks cacheable, inner shareable */
 #define TCR_HALF(shift) (16 << (shift) | 1 << ((shift) + 8) | 1 << ((shift) + 10) | 3 << ((shift) + 12))
 #define TCR_TG1_4K  SBIT(31)

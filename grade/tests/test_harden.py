@@ -20,7 +20,7 @@ from grade.rows import rows
 from grade.spaces import Kernel
 from grade.walk import (Space, aliases_of, find, mapped_between, user_accessible, writable_aliases_of,
                         writable_and_executable)
-from grade.walk_aarch64 import PSTATE_PAN, SCTLR_SPAN, SCTLR_UMA
+from grade.walk_aarch64 import MDSCR_TDCC, PSTATE_PAN, SCTLR_SPAN, SCTLR_UMA
 from grade.walk_x86_64 import CR0_WP, CR4_SMAP, CR4_SMEP, CR4_UMIP, EFER_NXE
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -118,7 +118,8 @@ CHECKS: dict[str, dict[str, Check]] = {
         "smap": _together(_register("SCTLR", lambda value: not value & SCTLR_SPAN), _pan_in_the_kernel),
         "umip": _together(_register("SCTLR", lambda value: not value & SCTLR_UMA),
                           _register("CNTKCTL", lambda value: value == 2),       # EL0VCTEN alone
-                          _register("PMUSERENR_EL0", lambda value: value == 0)),
+                          _register("PMUSERENR_EL0", lambda value: value == 0),
+                          _bit("MDSCR_EL1", MDSCR_TDCC)),
     },
 }
 # Rows that cannot be off alone. There, no bit makes the kernel ignore read-only pages, so without wp they are
