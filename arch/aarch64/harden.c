@@ -54,7 +54,9 @@ arch_user_access_guard_active(void)
 
 /*
  * What user mode may reach of the system registers.  Off, it reads the interrupt mask, the physical
- * counter and the performance counters; on, it has the virtual counter alone, as on Linux.
+ * counter and the performance counters; on, it has the virtual counter alone, as on Linux.  Off is for the
+ * attack alone: the bit for the mask, which row pin keeps, is for reads and writes alike, and a program that
+ * masks interrupts keeps its CPU.
  */
 #define CNTKCTL_EL0PCTEN BIT(0)
 #define CNTKCTL_EL0VCTEN BIT(1)

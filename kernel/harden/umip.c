@@ -5,7 +5,8 @@
  *            of its layout.
  * Property:  The instructions that store them fault in user mode.
  * Mechanism: One control-register bit on every CPU.
- * Limit:     Other leaks of addresses.
+ * Limit:     Other leaks of addresses.  Where off lets a program read the interrupt mask it may write it,
+ *            too, and keep its CPU (arch/aarch64/harden.c).
  * Check:     grade/tests/test_harden.py reads the control registers of every CPU while programs run;
  *            attack umip.
  */
