@@ -286,16 +286,19 @@ a64_irq(struct trapframe *tf)
 	if (irq >= IRQ_SPURIOUS)
 		return;
 	c->irq_depth++;
-	if (irq == firmware_info.timer_irq) {
+	/* First what has a number of its own: in the device tree's numbers 0 is none, and here one of these. */
+	if (irq == SGI_CALL) {
+		serve_call();
+	} else if (irq == SGI_STOP) {
+		arch_halt();
+	} else if (irq == SGI_RESCHEDULE) {
+		/* thread.work is looked at on the way out */
+	} else if (irq == firmware_info.timer_irq) {
 		a64_timer_ack();
 		timer_interrupt(tf_from_user(tf));
 	} else if (irq == firmware_info.uart_irq) {
 		a64_serial_interrupt();
-	} else if (irq == SGI_CALL) {
-		serve_call();
-	} else if (irq == SGI_STOP) {
-		arch_halt();
-	} else if (irq != SGI_RESCHEDULE) { /* for that one thread.work is looked at on the way out */
+	} else {
 		kprintf("irq: nobody expects interrupt %u\n", irq);
 	}
 	a64_gic_end(ack);
