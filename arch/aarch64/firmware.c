@@ -84,19 +84,28 @@ is_named(struct bytes name, const char *s)
 
 /* ---- Memory ---- */
 
+/* Banks that touch become one: what straddles them is as good as other memory. */
 static void
 add_ram(uint64_t base, uint64_t size)
 {
 	uint64_t start = ALIGN_UP(base, PAGE_SIZE), end = ALIGN_DOWN(base + size, PAGE_SIZE);
-	unsigned i;
+	struct boot_range *r = boot_info.ram;
+	unsigned first = 0, behind;
 
 	/* What the direct map cannot hold is left alone. */
-	if (base + size < base || end > DIRECT_MAP_MAX || start >= end ||
-	    boot_info.nram == ARRAY_LEN(boot_info.ram))
+	if (base + size < base || end > DIRECT_MAP_MAX || start >= end)
 		return;
-	for (i = boot_info.nram++; i > 0 && boot_info.ram[i - 1].base.v > start; i--)
-		boot_info.ram[i] = boot_info.ram[i - 1];
-	boot_info.ram[i] = (struct boot_range){PADDR(start), end - start};
+	while (first < boot_info.nram && r[first].base.v + r[first].size < start)
+		first++;
+	for (behind = first; behind < boot_info.nram && r[behind].base.v <= end; behind++) {
+		start = MIN(start, r[behind].base.v);
+		end = MAX(end, r[behind].base.v + r[behind].size);
+	}
+	if (behind == first && boot_info.nram == ARRAY_LEN(boot_info.ram))
+		return;
+	memmove(&r[first + 1], &r[behind], (boot_info.nram - behind) * sizeof(*r));
+	boot_info.nram = boot_info.nram - (behind - first) + 1;
+	r[first] = (struct boot_range){PADDR(start), end - start};
 }
 
 /* Takes [base, base + size) out of what is usable. */
@@ -406,6 +415,9 @@ firmware_init(const void *dtb, size_t mapped)
 	if (initrd_end > initrd_start && inside_ram(initrd_start, initrd_end))
 		boot_info.initrd =
 			(struct boot_range){PADDR(initrd_start), initrd_end - initrd_start};
+	else if (initrd_end | initrd_start)
+		kprintf("firmware: the initrd, %lx to %lx, is in no memory, and not used\n", initrd_start,
+			initrd_end);
 	return whole;
 }
 

@@ -182,6 +182,7 @@ arch_table_block(paddr_t block)
 
 	if (make_entry(kernel_pt.root, direct(block.v), 2, &e)) /* it is there */
 		panic("mmu: no memory for the kernel's tables");
+	assert(!entry_valid(*e) || !entry_is_table(*e)); /* a block of usable memory is mapped as one */
 	w = table_window_open();
 	set_entry(e, block.v | (a64_pte_bits(pgtable_prot()) & ~PTE_TABLE));
 	table_window_add(block);

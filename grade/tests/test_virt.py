@@ -122,9 +122,23 @@ class Tree:
         """Changes them."""
         self.machine.gdb.write_phys(self.base + at, struct.pack(">I", value))
 
-    def first(self, kind: int, name: bytes = b"") -> int:
-        """The offset of the first token of its kind; of the first property of that name."""
-        at = self.get(STRUCT)
+    def text(self) -> bytes:
+        """All of it."""
+        return self.machine.read_phys(self.base, self.get(TOTAL))
+
+    def insert(self, at: int, data: bytes) -> None:
+        """More of the structure; what follows moves."""
+        text = self.text()
+        self.machine.gdb.write_phys(self.base, text[:at] + data + text[at:])
+        for moved in (STRINGS, RESERVED):
+            if self.get(moved) >= at:
+                self.put(moved, self.get(moved) + len(data))
+        self.put(STRUCT_SIZE, self.get(STRUCT_SIZE) + len(data))
+        self.put(TOTAL, self.get(TOTAL) + len(data))
+
+    def first(self, kind: int, name: bytes = b"", at: int = 0) -> int:
+        """The offset of the first token of its kind, from `at` (words of no name) on; of the first property of that name."""
+        at = at or self.get(STRUCT)
         while (found := self.get(at)) != kind or (name and self.name_at(at) != name):
             at += 4
             if found == BEGIN_NODE:
@@ -193,6 +207,23 @@ def test_a_device_tree_with_addresses_of_three_cells_names_no_memory(boot: Boot)
     tree.put(tree.first(PROP, b"#address-cells") + 12, 3)
     m.cont()
     m.wait_for(r"^panic: boot: the device tree names no memory\r?$", 20)
+
+
+def test_memory_in_banks_that_touch_is_one_memory(boot: Boot, image: Image) -> None:
+    """What the loader puts across the border is found, and blocks of the page tables' may lie across, too."""
+    m = boot(mem=256, paused=True)
+    tree = Tree(m)
+    reg = tree.first(PROP, b"reg", tree.text().index(b"memory@") + 16)
+    base, size = struct.unpack(">2Q", tree.text()[reg + 12:reg + 28])
+    first = (128 << 20) + 4096      # the initramfs lies from 128 MiB on
+    tree.put(reg + 4, 32)
+    tree.insert(reg + 28, struct.pack(">2Q", base + first, size - first))
+    tree.put(reg + 24, first)
+    m.cont()
+    m.wait_for(PROMPT, 60)
+    m.stop()
+    kernel = Kernel(m, image.at(m))
+    assert kernel.member(kernel.image.sym("boot_info"), "struct boot_info", "nram") == 1
 
 
 def test_a_device_tree_with_gaps_is_read(boot: Boot) -> None:
