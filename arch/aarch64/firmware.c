@@ -41,11 +41,14 @@ be32(const uint8_t *p)
 	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 }
 
-/* A number of one or two cells at *at, which moves on.  False if it is not there. */
+/*
+ * A number of one or two cells at *at, which moves on.  False if it is not there; one of no cells never is, or a
+ * list of them would have no end.
+ */
 static bool
 take_cells(struct bytes *b, uint32_t cells, uint64_t *out)
 {
-	if (cells > 2 || b->n < 4 * cells)
+	if (cells == 0 || cells > 2 || b->n < 4 * cells)
 		return false;
 	*out = 0;
 	for (uint32_t i = 0; i < cells; i++)
@@ -135,6 +138,19 @@ reserve(uint64_t base, uint64_t size)
 	}
 }
 
+/* Children of /reserved-memory (3.5): kept until all of memory is known. */
+#define KEPT_MAX 32
+static struct boot_range kept_ranges[KEPT_MAX];
+static unsigned nkept; /* as they were found: a tree with more than are kept is refused */
+
+static void
+keep(struct boot_range r)
+{
+	if (nkept < KEPT_MAX)
+		kept_ranges[nkept] = r;
+	nkept++;
+}
+
 /* ---- Nodes ---- */
 
 static bool
@@ -185,7 +201,10 @@ take_node(const struct node *parent, const struct node *n)
 
 	if (n->status.n && !has_string(n->status, "okay") && !has_string(n->status, "ok"))
 		return;
-	if (has_string(n->device_type, "memory")) {
+	if (is_named(parent->name, "reserved-memory")) {
+		while (take_reg(parent, &reg, &range))
+			keep(range);
+	} else if (has_string(n->device_type, "memory")) {
 		while (take_reg(parent, &reg, &range))
 			add_ram(range.base.v, range.size);
 	} else if (has_string(n->device_type, "cpu")) {
@@ -403,9 +422,12 @@ firmware_init(const void *dtb, size_t mapped)
 		block(tree, total, be32(tree + 8), be32(tree + 36), &structure) &&
 		block(tree, total, be32(tree + 12), be32(tree + 32), &strings) &&
 		block(tree, total, be32(tree + 16), total - MIN(total, be32(tree + 16)), &reserved) &&
-		walk();
-	if (whole)
+		walk() && nkept <= KEPT_MAX;
+	if (whole) {
 		take_reservations(reserved);
+		for (unsigned i = 0; i < nkept; i++)
+			reserve(kept_ranges[i].base.v, kept_ranges[i].size);
+	}
 	if ((!whole || boot_info.nram == 0) && !f->uart.size)
 		f->uart = (struct boot_range){PADDR(VIRT_UART), PAGE_SIZE};
 	if (f->ncpus > MAX_CPUS) {

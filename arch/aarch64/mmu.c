@@ -68,6 +68,25 @@ make_tables(const uint64_t *e, uint64_t va, unsigned l, unsigned level)
 
 #define EARLY_TABLES 12
 
+/* The address of a table that an entry leads to: of the image, so it has one already. */
+static uint64_t *
+early_table(uint64_t e)
+{
+	return (uint64_t *)(__image_start + ((e & PTE_FRAME) - a64_image_phys(__image_start)));
+}
+
+/* The 2 MiB at pa begin with the image, by pages, and e leads to them: what is left of them, to be read. */
+static void
+map_behind_image(uint64_t e, uint64_t pa)
+{
+	uint64_t *table = early_table(e);
+
+	for (unsigned i = 0; i < ENTRIES; i++) {
+		if (!(table[i] & PTE_VALID))
+			table[i] = (pa + i * PAGE_SIZE) | a64_pte_bits(PROT_READ);
+	}
+}
+
 /* Physical memory in blocks of 2 MiB; those that hold the image are read-only. */
 void
 a64_early_map(uint64_t pa, uint64_t size, unsigned prot)
@@ -90,13 +109,14 @@ a64_early_map(uint64_t pa, uint64_t size, unsigned prot)
 					panic("boot: memory is too scattered for the first tables");
 				*e = link_to(PADDR(a64_image_phys(tables[used++])));
 			}
-			/* Of the image, so it has an address already. */
-			table = (uint64_t *)(__image_start + ((*e & PTE_FRAME) - image.base.v));
+			table = early_table(*e);
 		}
 		/* A block that is there stays: it would have to be broken before it is made anew. */
 		if (!(table[INDEX(va, 2)] & PTE_VALID))
 			table[INDEX(va, 2)] =
 				pa | (a64_pte_bits(overlap ? PROT_READ : prot) & ~PTE_TABLE);
+		else if (table[INDEX(va, 2)] & PTE_TABLE)
+			map_behind_image(table[INDEX(va, 2)], pa);
 	}
 	a64_dsb(ishst);
 	a64_isb();

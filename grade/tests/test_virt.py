@@ -15,6 +15,7 @@ from grade.qemu import ARCHES, Machine
 from grade.spaces import Kernel
 from grade.tests.test_harden import PROMPT, told
 from grade.tests.test_userland import LONG, assert_regressions_pass, said
+from grade.walk import aliases_of
 from grade.walk_aarch64 import PSTATE_PAN
 
 pytestmark = [pytest.mark.guest, pytest.mark.arch("aarch64")]
@@ -224,6 +225,50 @@ def test_memory_in_banks_that_touch_is_one_memory(boot: Boot, image: Image) -> N
     m.stop()
     kernel = Kernel(m, image.at(m))
     assert kernel.member(kernel.image.sym("boot_info"), "struct boot_info", "nram") == 1
+
+
+def test_memory_that_the_firmware_reserves_is_left_alone(boot: Boot, image: Image) -> None:
+    m = boot(mem=256, paused=True)
+    tree = Tree(m)
+    start, size = ARCHES["aarch64"].ram_base + (200 << 20), 4 << 20
+    strings = tree.text()[tree.get(STRINGS):]
+
+    def prop(name: bytes, *cells: int) -> bytes:
+        at = strings.index(b"\0" + name + b"\0") + 1
+        return struct.pack(f">{3 + len(cells)}I", PROP, 4 * len(cells), at, *cells)
+
+    node = struct.pack(">I16s", BEGIN_NODE, b"reserved-memory")
+    node += prop(b"#address-cells", 2) + prop(b"#size-cells", 2)
+    node += struct.pack(">I16s", BEGIN_NODE, b"kept@4c800000") + prop(b"reg", 0, start, 0, size)
+    node += struct.pack(">2I", END_NODE, END_NODE)
+    tree.insert(tree.get(STRUCT) + tree.get(STRUCT_SIZE) - 8, node)     # the root's end, and the tree's
+    m.cont()
+    m.wait_for(PROMPT, 60)
+    m.stop()
+    kernel = Kernel(m, image.at(m))
+    assert not aliases_of(kernel.spaces(), [(start, start + size)])
+
+
+def test_a_device_tree_of_no_cells_names_no_memory(boot: Boot) -> None:
+    """Addresses and sizes that take nothing of a list would never come to its end."""
+    m = boot(paused=True)
+    tree = Tree(m)
+    for name in (b"#address-cells", b"#size-cells"):
+        tree.put(tree.first(PROP, name) + 12, 0)
+    m.cont()
+    m.wait_for(r"^panic: boot: the device tree names no memory\r?$", 20)
+
+
+def test_a_device_tree_right_behind_the_image_is_read(boot: Boot, image: Image) -> None:
+    """Where the first tables map the image by pages, which end with it."""
+    m = boot(paused=True)
+    tree = Tree(m)
+    linked = image.linked()
+    behind = linked.phys(linked.sym("__data_end") - 1) + 1
+    m.gdb.write_phys(behind, tree.text())
+    m.gdb.set_reg(0, "x0", behind)
+    m.cont()
+    m.wait_for(PROMPT, 60)
 
 
 def test_a_device_tree_with_gaps_is_read(boot: Boot) -> None:
