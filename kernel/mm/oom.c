@@ -32,13 +32,14 @@ worth(const struct vm *vm)
  * earlier victim has not gone yet.  A value to compare with only: it may go away at any time.
  */
 static const struct vm *
-choose_victim(const struct vm *spared, uint64_t now, uint64_t *rss, bool *busy)
+choose_victim(const struct vm *spared, uint64_t *rss, bool *busy)
 {
 	struct vm *found = NULL, *vm;
-	uint64_t most = 0;
+	uint64_t most = 0, now;
 
 	*busy = false;
 	spin_lock(&vm_all_lock);
+	now = clock_monotonic(); /* here: who waited for the lock comes after whom it waited for */
 	list_for_each(vm, &vm_all, all) {
 		if (vm->dying) {
 			*busy |= now - chosen_at < PATIENCE_NS;
@@ -102,14 +103,14 @@ oom_kill(void)
 {
 	static struct wait_queue never = WAIT_QUEUE_INIT(never);
 	struct waiter w = {.link = LIST_INIT(w.link)};
-	uint64_t now = clock_monotonic(), rss = 0;
+	uint64_t rss = 0;
 	const struct vm *spared, *victim;
 	bool busy;
 
 	if (signal_killed())
 		return -ENOMEM;
 	spared = init_vm();
-	victim = choose_victim(spared, now, &rss, &busy);
+	victim = choose_victim(spared, &rss, &busy);
 	if (victim != NULL)
 		kill_users(victim, rss);
 	else if (!busy && current->vm == spared)
@@ -117,7 +118,7 @@ oom_kill(void)
 	if (signal_killed())
 		return -ENOMEM;
 	wait_prepare(&never, &w, false);
-	(void)!wait_sleep(now + PAUSE_NS);
+	(void)!wait_sleep(clock_monotonic() + PAUSE_NS);
 	wait_finish(&w);
 	return signal_killed() ? -ENOMEM : 0;
 }
