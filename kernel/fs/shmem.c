@@ -67,21 +67,23 @@ find_page(struct inode *inode, uint64_t index)
 	return p;
 }
 
-/* The page with a reference, made if it is a hole.  Does not look at the size. */
+/* The page with a reference, made if it is a hole (then *made, unless NULL).  Does not look at the size. */
 static int
-make_page(struct inode *inode, uint64_t index, bool zero, struct page **out)
+make_page(struct inode *inode, uint64_t index, bool *made, struct page **out)
 {
 	struct content *c = inode->data;
 	struct page *p = find_page(inode, index), *other;
 	int err;
 
+	if (made)
+		*made = false;
 	if (p) {
 		*out = p;
 		return 0;
 	}
 	if (!charge(inode, 1))
 		return -ENOSPC;
-	err = zero ? page_alloc_zero(PAGE_FILE, &p) : page_alloc(PAGE_FILE, &p);
+	err = page_alloc_zero(PAGE_FILE, &p);
 	if (err)
 		goto fail;
 	p->private[0] = (uint64_t)(uintptr_t)inode;
@@ -93,6 +95,8 @@ make_page(struct inode *inode, uint64_t index, bool zero, struct page **out)
 	spin_unlock(&c->lock);
 	if (!err && !other) {
 		__atomic_fetch_add(&inode->blocks, BLOCKS_A_PAGE, __ATOMIC_RELAXED);
+		if (made)
+			*made = true;
 		*out = p;
 		return 0;
 	}
@@ -112,7 +116,7 @@ shmem_get_page(struct inode *inode, uint64_t index, struct page **out)
 
 	if (index >= (READ_ONCE(inode->size) + PAGE_MASK) >> PAGE_SHIFT)
 		return -ENOENT;
-	err = make_page(inode, index, true, out);
+	err = make_page(inode, index, NULL, out);
 	if (err)
 		return err;
 	/* A truncation that ran meanwhile may have missed the page: it must not stay behind it. */
@@ -197,11 +201,43 @@ shmem_truncate(struct inode *inode, uint64_t size)
 	return 0;
 }
 
+/*
+ * Makes the pages [first, last], all or none of those beyond the end: nobody would see that they are charged.
+ * Those before it somebody may have mapped and written meanwhile.
+ */
+static int
+make_pages(struct inode *inode, uint64_t first, uint64_t last)
+{
+	uint64_t end = (inode->size + PAGE_MASK) >> PAGE_SHIFT;
+	struct list beyond = LIST_INIT(beyond); /* by page.link */
+	struct page *p, *next;
+	int err = 0;
+
+	for (uint64_t i = first; i <= last; i++) {
+		bool made;
+
+		err = signal_killed() ? -EINTR : make_page(inode, i, &made, &p);
+		if (err)
+			break;
+		if (made && i >= end)
+			list_push_back(&beyond, &p->link);
+		page_put(p);
+		cond_resched();
+	}
+	list_for_each_safe(p, next, &beyond, link) {
+		list_remove(&p->link);
+		if (err)
+			drop_pages(inode, p->private[1], p->private[1]);
+	}
+	return err;
+}
+
 static int
 shmem_fallocate(struct inode *inode, unsigned mode, uint64_t from, uint64_t length)
 {
 	struct content *c = inode->data;
-	uint64_t end = from + length;
+	uint64_t end = from + length, npages = ((end - 1) >> PAGE_SHIFT) - (from >> PAGE_SHIFT) + 1;
+	int err;
 
 	if (mode & FALLOC_PUNCH_HOLE) {
 		uint64_t first = ALIGN_UP(from, PAGE_SIZE), last = ALIGN_DOWN(end, PAGE_SIZE);
@@ -219,22 +255,12 @@ shmem_fallocate(struct inode *inode, unsigned mode, uint64_t from, uint64_t leng
 	}
 	if (!(mode & FALLOC_KEEP_SIZE) && end > inode->size && (c->seals & F_SEAL_GROW))
 		return -EPERM;
-	if ((length >> PAGE_SHIFT) > tmpfs_of(inode)->max_pages)
+	if (npages > tmpfs_of(inode)->max_pages)
 		return -ENOSPC;
-	for (uint64_t i = from >> PAGE_SHIFT; i <= (end - 1) >> PAGE_SHIFT; i++) {
-		struct page *p;
-		int err = make_page(inode, i, true, &p);
-
-		if (err)
-			return err;
-		page_put(p);
-		if (signal_killed())
-			return -EINTR;
-		cond_resched();
-	}
-	if (!(mode & FALLOC_KEEP_SIZE) && end > inode->size)
+	err = make_pages(inode, from >> PAGE_SHIFT, (end - 1) >> PAGE_SHIFT);
+	if (!err && !(mode & FALLOC_KEEP_SIZE) && end > inode->size)
 		WRITE_ONCE(inode->size, end);
-	return 0;
+	return err;
 }
 
 /* ---- Reading and writing ---- */
@@ -299,7 +325,7 @@ write_locked(struct inode *inode, struct uio *u, uint64_t *pos)
 			err = -EPERM;
 			break;
 		}
-		err = make_page(inode, *pos >> PAGE_SHIFT, true, &p);
+		err = make_page(inode, *pos >> PAGE_SHIFT, NULL, &p);
 		if (err)
 			break;
 		moved = uio_read_from(u, (char *)page_addr(p) + in_page, n);

@@ -658,6 +658,35 @@ full_file_system(void)
 	ok(umount("m"));
 }
 
+/* A file is not told to whom space goes that it asked for and did not get. */
+static void
+what_an_allocation_did_not_get_is_free(void)
+{
+	static char block[65536];
+	struct stat st;
+	int fd, other;
+
+	ok(mkdir("m", 0755));
+	ok(mount("none", "m", "tmpfs", 0, "size=256k"));
+	fd = ok(open("m/f", O_CREAT | O_WRONLY, 0600));
+	other = ok(open("m/g", O_CREAT | O_WRONLY, 0600));
+	check_eq(write(other, block, sizeof(block)), sizeof(block));
+	ok(fallocate(fd, FALLOC_FL_KEEP_SIZE, PAGE, PAGE));
+	fails(fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, 60 * PAGE), ENOSPC);
+	fails(fallocate(fd, 0, 0, 60 * PAGE), ENOSPC);
+	fails(fallocate(fd, 0, 0, 65 * PAGE), ENOSPC);
+	ok(fstat(fd, &st));
+	check(st.st_size == 0 && st.st_blocks == 8);	/* What it got before is its own. */
+	check_eq(write(other, block, sizeof(block)), sizeof(block));
+	check_eq(write(other, block, sizeof(block)), sizeof(block));
+	ok(fallocate(fd, 0, 0, 8 * PAGE));
+	ok(fstat(fd, &st));
+	check(st.st_size == 8 * PAGE && st.st_blocks == 64);
+	close(fd);
+	close(other);
+	ok(umount("m"));
+}
+
 static void
 device_files(void)
 {
@@ -702,6 +731,7 @@ static const struct test tests[] = {
 	TEST(mounts),
 	TEST(roots_are_exchanged_downwards),
 	TEST(full_file_system),
+	TEST(what_an_allocation_did_not_get_is_free),
 	TEST(device_files),
 	{ NULL, NULL },
 };
