@@ -198,6 +198,8 @@ struct pt_leaf {
 must_use int arch_pt_create(struct arch_pt *pt);
 /* Frees the table pages.  No user leaf may be left, and no CPU may have pt active. */
 void arch_pt_destroy(struct arch_pt *pt);
+/* How many tables lie below its root; read anywhere. */
+uint64_t arch_pt_tables(const struct arch_pt *pt);
 /* Sets the leaf for va; allocates intermediate tables.  No TLB flush.  0 or -ENOMEM. */
 must_use int arch_pt_map(struct arch_pt *pt, uint64_t va, pte_t pte);
 /* The same for n <= PT_BATCH of them, where none is yet.  0, or -ENOMEM: none was set. */

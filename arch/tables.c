@@ -5,6 +5,7 @@
 #include "kernel/errno.h"
 #include "kernel/harden/ro_pgtable.h"
 #include "kernel/lib/print.h"
+#include "kernel/mm/page.h"
 
 void
 write_entry(const uint64_t *e, uint64_t v)
@@ -52,6 +53,20 @@ free_tables(const uint64_t *table, unsigned level, unsigned count)
 			free_tables(table_at(table[i]), level - 1, ENTRIES);
 		pgtable_free(pte_paddr((pte_t){table[i]}), 0);
 	}
+}
+
+/* In the root's frame; start-up's tables, which have no frames yet, nobody asks for. */
+void
+count_tables(paddr_t root, unsigned n)
+{
+	if (likely(pages))
+		WRITE_ONCE(page_of(root)->private[0], page_of(root)->private[0] + n);
+}
+
+uint64_t
+arch_pt_tables(const struct arch_pt *pt)
+{
+	return READ_ONCE(page_of(pt->root)->private[0]);
 }
 
 /* ---- Leaves ---- */

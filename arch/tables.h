@@ -61,6 +61,9 @@ table_at(uint64_t entry)
 /* mmu.c: makes the tables from below e, va's entry of level l, down to the given level.  0 or -ENOMEM. */
 must_use int make_tables(const uint64_t *e, uint64_t va, unsigned l, unsigned level);
 
+/* n tables more that root leads to (arch_pt_tables). */
+void count_tables(paddr_t root, unsigned n);
+
 /* The entry for va in the table of the given level; makes the levels above.  0 or -ENOMEM. */
 must_use static inline int
 make_entry(paddr_t root, uint64_t va, unsigned level, const uint64_t **out)
@@ -75,6 +78,7 @@ make_entry(paddr_t root, uint64_t va, unsigned level, const uint64_t **out)
 
 			if (err)
 				return err;
+			count_tables(root, l - level);
 		}
 		table = table_at(READ_ONCE(*e));
 	}

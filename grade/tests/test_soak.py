@@ -143,6 +143,14 @@ def test_all_processes_that_share_a_hogs_memory_end_and_nobody_else(boot: Boot, 
     healthy(m)
 
 
+def test_who_fills_memory_with_page_tables_is_killed_alone_and_its_memory_comes_back(boot: Boot,
+                                                                                      kernel_of: KernelOf) -> None:
+    m = shell(boot, smp=2)
+    comes_back(m, kernel_of, lambda: run(m, "test-memhog tables", "^memhog: done", 60))
+    assert m.transcript.count("out of memory: killed process") == 1
+    healthy(m)
+
+
 @soak
 @pytest.mark.timeout(600)
 def test_files_in_memory_may_fill_it_and_their_memory_comes_back(boot: Boot, kernel_of: KernelOf) -> None:

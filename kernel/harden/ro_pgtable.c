@@ -9,8 +9,8 @@
  *            in windows: for a few stores this CPU, interrupts off, loads a root of its own that maps the
  *            pool writable in the low half (arch/NAME/ro_pgtable.c).
  * Limit:     Pointers to tables are data like any other; so is what the kernel is about to write, and code
- *            that opens a window can be jumped to.  Blocks stay in the pool for good; when memory is too
- *            scattered for another one, a table is not to be had.
+ *            that opens a window can be jumped to.  Blocks stay in the pool for good: half of memory at most
+ *            (page.c); then, or when it is too scattered for another one, a table is not to be had.
  * Check:     grade/tests/test_ro_pgtable.py looks for writable mappings of every table of every address
  *            space, at moments that the seed draws; attack ro-pgtable.
  */
@@ -105,6 +105,7 @@ mark_used(struct page *p, unsigned order)
 	refcount_init(&p->refs);
 	p->type = PAGE_TABLE;
 	p->order = (uint8_t)order;
+	p->private[0] = 0;
 }
 
 /* The frames of a sealed block, but for the first `taken`, can be had from now on. */

@@ -16,15 +16,15 @@
 static uint64_t chosen_at; /* [vm_all_lock] when the last victim was chosen */
 
 /*
- * What the death of vm's users is worth.  Private pages come back for sure, file pages only if nobody
- * else has them: most are of the program, and stay.
+ * What the death of vm's users is worth.  Private pages and tables come back for sure, file pages only if
+ * nobody else has them: most are of the program, and stay.
  */
 static uint64_t
 worth(const struct vm *vm)
 {
 	uint64_t rss = READ_ONCE(vm->rss), file = READ_ONCE(vm->rss_file);
 
-	return rss + 3 * (rss - MIN(file, rss));
+	return rss + 3 * (rss - MIN(file, rss)) + 4 * arch_pt_tables(&vm->pt);
 }
 
 /*

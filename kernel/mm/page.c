@@ -308,6 +308,17 @@ page_alloc_zero(enum page_type type, struct page **out)
 	return err;
 }
 
+/*
+ * May tables have n frames more?  Not the last ones, for who needs a table can kill for it while there is memory
+ * to do so with; nor the half of memory that others live on, for the pool gives nothing back.
+ * Caller holds buddy_lock.
+ */
+static bool
+tables_may_have(uint64_t n)
+{
+	return free_frames >= reserve + n && pgtable_count() + pgtable_free_count() + n <= total_frames / 2;
+}
+
 int
 page_alloc_order(unsigned order, enum page_type type, struct page **out)
 {
@@ -319,7 +330,7 @@ page_alloc_order(unsigned order, enum page_type type, struct page **out)
 	if (order > PAGE_MAX_ORDER)
 		return -ENOMEM;
 	s = spin_lock_irq(&buddy_lock);
-	p = buddy_alloc(order);
+	p = type != PAGE_TABLE || tables_may_have(1ul << order) ? buddy_alloc(order) : NULL;
 	spin_unlock_irq(&buddy_lock, s);
 	if (p == NULL)
 		return -ENOMEM;

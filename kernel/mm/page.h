@@ -28,7 +28,7 @@ struct page {
 	uint8_t order;	  /* of the block that starts here */
 	uint16_t flags;	  /* owner of the frame */
 	struct list link; /* [allocator] free list; else the owner's */
-	uint64_t private[2]; /* the owner's: slab's, or page cache's inode and index */
+	uint64_t private[2]; /* the owner's: slab's, page cache's inode and index, or a root's count of tables */
 };
 
 /*
@@ -54,7 +54,7 @@ paddr_t page_alloc_early_aligned(size_t frames, size_t align);
 void page_release(paddr_t base, uint64_t size);
 
 /* 2^order frames, contents undefined, one reference.  0 or -ENOMEM.  Not from interrupts.
- * The last frames are not given to PAGE_ANON and PAGE_FILE: the kernel needs them to kill a process. */
+ * The last frames are not given to PAGE_ANON, PAGE_FILE and PAGE_TABLE: the kernel needs them to kill a process. */
 must_use int page_alloc_order(unsigned order, enum page_type type, struct page **out);
 /* One frame; page_alloc_zero's is cleared. */
 must_use int page_alloc(enum page_type type, struct page **out);

@@ -1,7 +1,7 @@
 /*
- * test-memhog [shared]: takes memory and touches it until the kernel ends the process. One process dies,
- * with SIGKILL (shared: 25 do, whose memory it is);
- * everything else lives. Ends with `memhog: done`.
+ * test-memhog [shared|tables]: takes memory and touches it until the kernel ends the process. One process dies,
+ * with SIGKILL (shared: 25 do, whose memory it is; tables: the one that has hardly any pages, but the tables for
+ * them); everything else lives. Ends with `memhog: done`.
  */
 #include "user/test/test.h"
 #include <sys/sysinfo.h>
@@ -29,6 +29,60 @@ hog(void)
 		for (int i = 0; i < 256; i++)
 			m[i * (long)PAGE] = 1;
 	}
+}
+
+#define COVERED (2UL << 20)	/* by one table */
+#define HELD	(8UL << 20)
+
+/* Keeps no page, and the tables that each of them needed. */
+static void
+hog_tables(void)
+{
+	size_t length = 1UL << 40;
+	char *m = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	volunteer();
+	if (m == MAP_FAILED)
+		_exit(12);
+	t_become(STUDENT);
+	for (size_t at = 0; at < length; at += COVERED) {
+		t_peek(m + at);
+		madvise(m + at, PAGE, MADV_DONTNEED);
+	}
+	_exit(14);
+}
+
+/* It dies, and not who has more pages. */
+static int
+tables(void)
+{
+	int ready[2], how;
+	char c;
+
+	if (pipe(ready) < 0)
+		return 1;
+	pid_t bystander = fork();
+	if (bystander == 0) {
+		memset(t_map(HELD, PROT_READ | PROT_WRITE), 1, HELD);
+		if (write(ready[1], "x", 1) == 1)
+			pause();
+		_exit(15);
+	}
+	if (read(ready[0], &c, 1) != 1)
+		return 1;
+	pid_t p = fork();
+	if (p == 0)
+		hog_tables();
+	how = t_wait(p);
+	if (how != 1000 + SIGKILL)
+		printf("not ok memhog: ended with %d\n", how);
+	else if (waitpid(bystander, NULL, WNOHANG) != 0)
+		printf("not ok memhog: another process died\n");
+	else
+		printf("memhog: done\n");
+	kill(bystander, SIGKILL);
+	waitpid(bystander, NULL, 0);
+	return 0;
 }
 
 #define SHARERS 24
@@ -97,6 +151,8 @@ main(int argc, char **argv)
 
 	if (argc > 1 && strcmp(argv[1], "shared") == 0)
 		return shared();
+	if (argc > 1 && strcmp(argv[1], "tables") == 0)
+		return tables();
 	for (int round = 0; round < 3; round++) {
 		sysinfo(&before);
 		pid_t bystander = fork();
