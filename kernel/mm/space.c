@@ -102,15 +102,28 @@ zap_pte(void *arg, uint64_t va, pte_t old)
 	return pte_none();
 }
 
-void
-vm_zap(struct tlb_batch *b, uint64_t start, uint64_t end)
+/* The same for what is in the page cache: copies stay. */
+static pte_t
+zap_cached_pte(void *arg, uint64_t va, pte_t old)
+{
+	return page_of(pte_paddr(old))->type == PAGE_ANON ? old : zap_pte(arg, va, old);
+}
+
+static void
+zap(struct tlb_batch *b, uint64_t start, uint64_t end, pte_t (*fn)(void *arg, uint64_t va, pte_t old))
 {
 	while (start < end) {
 		/* Between two steps the leaves of all frames in the batch are cleared. */
 		if (unlikely(b->n > TLB_BATCH - PT_BATCH))
 			tlb_batch_flush(b);
-		start = arch_pt_update_some(&b->vm->pt, start, end, zap_pte, b);
+		start = arch_pt_update_some(&b->vm->pt, start, end, fn, b);
 	}
+}
+
+void
+vm_zap(struct tlb_batch *b, uint64_t start, uint64_t end)
+{
+	zap(b, start, end, zap_pte);
 }
 
 struct vm *
@@ -149,8 +162,6 @@ unmap_file_in(struct vm *vm, struct inode *inode, uint64_t first, uint64_t end, 
 
 		if (a->file == NULL || a->file->inode != inode || end <= index)
 			continue;
-		if (!copies && !(a->flags & VMA_SHARED))
-			continue;
 		if (end - index < (stop - start) >> PAGE_SHIFT)
 			stop = start + ((end - index) << PAGE_SHIFT);
 		if (first > index) {
@@ -159,7 +170,7 @@ unmap_file_in(struct vm *vm, struct inode *inode, uint64_t first, uint64_t end, 
 			start += (first - index) << PAGE_SHIFT;
 		}
 		if (start < stop)
-			vm_zap(&batch, start, stop);
+			zap(&batch, start, stop, copies ? zap_pte : zap_cached_pte);
 	}
 	tlb_batch_flush(&batch);
 	mutex_unlock(&vm->lock);

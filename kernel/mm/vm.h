@@ -135,7 +135,7 @@ struct vma *vm_find(struct vm *vm, uint64_t addr);
 
 /*
  * Takes the file's pages of the bytes [from, to) (page-aligned) out of all address spaces: copies, when
- * a file shrinks (to: UINT64_MAX), private areas with their copies too; else, for a hole, shared ones.
+ * a file shrinks (to: UINT64_MAX), private areas' own copies too; else, for a hole, those stay.
  * The file must no longer have the pages; may be called with inode->lock.
  */
 void vm_unmap_file_range(struct inode *inode, uint64_t from, uint64_t to, bool copies);

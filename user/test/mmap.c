@@ -319,6 +319,29 @@ a_hole_is_seen_through_shared_mappings(void)
 }
 
 static void
+a_hole_is_seen_through_private_mappings_where_they_hold_no_copy(void)
+{
+	int fd = ok(open("f", O_RDWR | O_CREAT, 0600));
+
+	ok(ftruncate(fd, 4 * PAGE));
+	for (int i = 0; i < 4; i++)
+		check_eq(pwrite(fd, "x", 1, i * (long)PAGE), 1);
+	char *m = ok(mmap(NULL, 4 * PAGE, RW, MAP_PRIVATE, fd, 0));
+	char *r = ok(mmap(NULL, 4 * PAGE, PROT_READ, MAP_PRIVATE, fd, 0));
+	t_poke(m + PAGE + 1, 'c');
+	for (int i = 0; i < 4; i++)
+		check(t_peek(m + i * PAGE) == 'x' && t_peek(r + i * PAGE) == 'x');
+	ok(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, PAGE, 2 * PAGE));
+	check(t_peek(m) == 'x' && t_peek(m + 3 * PAGE) == 'x');
+	check(t_peek(m + PAGE) == 'x' && t_peek(m + PAGE + 1) == 'c');
+	check_eq(t_peek(m + 2 * PAGE), 0);
+	check(t_peek(r) == 'x' && t_peek(r + PAGE) == 0 && t_peek(r + 2 * PAGE) == 0);
+	/* What is written there later is seen, as in any page that is no copy. */
+	check_eq(pwrite(fd, "y", 1, 2 * PAGE), 1);
+	check(t_peek(m + 2 * PAGE) == 'y' && t_peek(r + 2 * PAGE) == 'y');
+}
+
+static void
 beyond_the_end_is_sigbus(void)
 {
 	int fd = ok(open("f", O_RDWR | O_CREAT, 0600));
@@ -746,6 +769,7 @@ static const struct test tests[] = {
 	TEST(a_page_that_was_read_and_made_writable_is_not_the_files),
 	TEST(shared_file_mapping),
 	TEST(a_hole_is_seen_through_shared_mappings),
+	TEST(a_hole_is_seen_through_private_mappings_where_they_hold_no_copy),
 	TEST(beyond_the_end_is_sigbus),
 	TEST(brk_grows_and_shrinks),
 	TEST(stack_grows_to_its_limit_and_no_further),
