@@ -7,6 +7,7 @@
 #include "kernel/mm/area.h"
 #include "kernel/mm/mman.h"
 #include "kernel/proc/process.h"
+#include "kernel/proc/sched.h"
 
 /* ---- mprotect --------------------------------------------------------------------------------- */
 
@@ -90,6 +91,9 @@ vm_mprotect(struct vm *vm, uint64_t addr, uint64_t length, unsigned prot)
 				protect_area(vm, vm->areas[vm_index(vm, at)], prot);
 		}
 		at = stop;
+		if (signal_killed())
+			err = -EINTR;
+		cond_resched();
 	}
 	vm_merge_range(vm, addr, at, &dead);
 	mutex_unlock(&vm->lock);
@@ -312,12 +316,23 @@ change_flags(struct vm *vm, uint64_t start, uint64_t end, unsigned set, unsigned
 	return 0;
 }
 
-/* Applies advice to the part [start, end) of area a. */
+/* Between two of many areas, vm->lock held: others get the CPU.  True: the process is to die, not to go on. */
+static bool
+next_area(struct tlb_batch *b)
+{
+	/* No frame is kept over a sleep: others may be short of memory. */
+	if (unlikely(READ_ONCE(current->work) & WORK_RESCHED)) {
+		tlb_batch_flush(b);
+		schedule();
+	}
+	return signal_killed();
+}
+
+/* Applies advice to the part [start, end) of area a.  The caller flushes b in the end. */
 static int
-advise(struct vm *vm, struct vma *a, uint64_t start, uint64_t end, int advice)
+advise(struct vm *vm, struct vma *a, uint64_t start, uint64_t end, int advice, struct tlb_batch *b)
 {
 	bool private_anonymous = a->file == NULL && !(a->flags & VMA_SHARED);
-	struct tlb_batch batch;
 
 	switch (advice) {
 	case MADV_FREE:
@@ -327,9 +342,7 @@ advise(struct vm *vm, struct vma *a, uint64_t start, uint64_t end, int advice)
 	case MADV_DONTNEED:
 		if (a->flags & VMA_LOCKED)
 			return -EINVAL;
-		tlb_batch_init(&batch, vm);
-		vm_zap(&batch, start, end);
-		tlb_batch_flush(&batch);
+		vm_zap(b, start, end);
 		return 0;
 	case MADV_DONTFORK:
 		return change_flags(vm, start, end, VMA_DONTFORK, 0);
@@ -391,6 +404,7 @@ vm_madvise(struct vm *vm, uint64_t addr, uint64_t length, int advice)
 {
 	uint64_t end = addr + ALIGN_UP(length, PAGE_SIZE), at = addr;
 	struct vma *dead = NULL;
+	struct tlb_batch batch;
 	int err = 0, hole = 0;
 
 	if (!advice_is_known(advice) || !IS_ALIGNED(addr, PAGE_SIZE))
@@ -402,6 +416,7 @@ vm_madvise(struct vm *vm, uint64_t addr, uint64_t length, int advice)
 	if (advice == MADV_POPULATE_READ || advice == MADV_POPULATE_WRITE)
 		return madvise_populate(vm, addr, end - addr, advice == MADV_POPULATE_WRITE);
 
+	tlb_batch_init(&batch, vm);
 	mutex_lock(&vm->lock);
 	while (at < end && err == 0) {
 		struct vma *a = vm_find(vm, at);
@@ -414,9 +429,12 @@ vm_madvise(struct vm *vm, uint64_t addr, uint64_t length, int advice)
 			break;
 		at = MAX(at, a->start);
 		stop = MIN(a->end, end);
-		err = advise(vm, a, at, stop, advice);
+		err = advise(vm, a, at, stop, advice, &batch);
 		at = stop;
+		if (next_area(&batch))
+			err = -EINTR;
 	}
+	tlb_batch_flush(&batch);
 	vm_merge_range(vm, addr, end, &dead);
 	mutex_unlock(&vm->lock);
 	vma_free_list(dead);
