@@ -242,7 +242,7 @@ shmem_fallocate(struct inode *inode, unsigned mode, uint64_t from, uint64_t leng
 	if (mode & FALLOC_PUNCH_HOLE) {
 		uint64_t first = ALIGN_UP(from, PAGE_SIZE), last = ALIGN_DOWN(end, PAGE_SIZE);
 
-		if (c->seals & F_SEAL_WRITE)
+		if (c->seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE))
 			return -EPERM;
 		zero_part(inode, from, MIN(first, end));
 		if (last >= first)

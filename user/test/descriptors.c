@@ -283,6 +283,17 @@ memory_files(void)
 	fails(memfd_create("x", 0xf000), EINVAL);
 }
 
+static void
+a_seal_against_writes_to_come_forbids_holes(void)
+{
+	int fd = ok(memfd_create("name", MFD_ALLOW_SEALING));
+
+	check_eq(write(fd, "data", 4), 4);
+	ok(fcntl(fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE));
+	fails(write(fd, "x", 1), EPERM);
+	fails(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4), EPERM);
+}
+
 static int there, back;
 
 static void *
@@ -322,6 +333,7 @@ static const struct test tests[] = {
 	TEST(pipes_in_proc),
 	TEST(copying_inside_the_kernel),
 	TEST(memory_files),
+	TEST(a_seal_against_writes_to_come_forbids_holes),
 	TEST(files_sent_both_ways),
 	{ NULL, NULL },
 };
