@@ -187,14 +187,12 @@ shmem_truncate(struct inode *inode, uint64_t size)
 	if (size > inode->size && (c->seals & F_SEAL_GROW))
 		return -EPERM;
 	if (size < inode->size) {
-		uint64_t old = inode->size;
-
 		WRITE_ONCE(inode->size, size);
 		__atomic_thread_fence(__ATOMIC_SEQ_CST);
 		drop_pages(inode, (size + PAGE_MASK) >> PAGE_SHIFT, UINT64_MAX);
 		vm_unmap_file_range(inode, ALIGN_UP(size, PAGE_SIZE), UINT64_MAX, true);
 		if (size & PAGE_MASK)
-			zero_part(inode, size, MIN(old, ALIGN_UP(size, PAGE_SIZE)));
+			zero_part(inode, size, ALIGN_UP(size, PAGE_SIZE)); /* a mapping may write beyond the end */
 		return 0;
 	}
 	WRITE_ONCE(inode->size, size);

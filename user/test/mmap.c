@@ -342,6 +342,22 @@ a_hole_is_seen_through_private_mappings_where_they_hold_no_copy(void)
 }
 
 static void
+what_is_written_beyond_the_end_of_a_file_that_shrinks_is_gone(void)
+{
+	int fd = ok(open("f", O_RDWR | O_CREAT, 0600));
+	char buf[3];
+
+	ok(ftruncate(fd, 100));
+	char *m = ok(mmap(NULL, PAGE, RW, MAP_SHARED, fd, 0));
+	memset(m, 'x', PAGE);
+	ok(ftruncate(fd, 50));
+	ok(ftruncate(fd, PAGE));
+	check(m[49] == 'x' && m[50] == 0 && m[100] == 0 && m[PAGE - 1] == 0);
+	check_eq(pread(fd, buf, 3, 199), 3);
+	check(buf[0] == 0 && buf[1] == 0 && buf[2] == 0);
+}
+
+static void
 beyond_the_end_is_sigbus(void)
 {
 	int fd = ok(open("f", O_RDWR | O_CREAT, 0600));
@@ -770,6 +786,7 @@ static const struct test tests[] = {
 	TEST(shared_file_mapping),
 	TEST(a_hole_is_seen_through_shared_mappings),
 	TEST(a_hole_is_seen_through_private_mappings_where_they_hold_no_copy),
+	TEST(what_is_written_beyond_the_end_of_a_file_that_shrinks_is_gone),
 	TEST(beyond_the_end_is_sigbus),
 	TEST(brk_grows_and_shrinks),
 	TEST(stack_grows_to_its_limit_and_no_further),
