@@ -319,6 +319,7 @@ write_locked(struct inode *inode, struct uio *u, uint64_t *pos)
 			err = -EFBIG;
 			break;
 		}
+		n = MIN(n, MAX_FILE_SIZE - *pos);
 		if (*pos + n > inode->size && (c->seals & F_SEAL_GROW)) {
 			err = -EPERM;
 			break;

@@ -658,6 +658,22 @@ full_file_system(void)
 	ok(umount("m"));
 }
 
+static void
+a_file_ends_where_offsets_do(void)
+{
+	int fd = ok(open("f", O_CREAT | O_RDWR | O_APPEND, 0600));
+	char text[] = "0123456789";
+	struct stat st;
+
+	ok(ftruncate(fd, LONG_MAX - 4));
+	check_eq(write(fd, text, 10), 4);
+	fails(write(fd, text, 10), EFBIG);
+	ok(fstat(fd, &st));
+	check_eq(st.st_size, LONG_MAX);
+	check_eq(pread(fd, text, 3, LONG_MAX - 3), 3);
+	check(memcmp(text, "123", 3) == 0);
+}
+
 /* A file is not told to whom space goes that it asked for and did not get. */
 static void
 what_an_allocation_did_not_get_is_free(void)
@@ -731,6 +747,7 @@ static const struct test tests[] = {
 	TEST(mounts),
 	TEST(roots_are_exchanged_downwards),
 	TEST(full_file_system),
+	TEST(a_file_ends_where_offsets_do),
 	TEST(what_an_allocation_did_not_get_is_free),
 	TEST(device_files),
 	{ NULL, NULL },
