@@ -20,6 +20,22 @@ uio_init_user(struct uio *u, struct iovec *iov, uaddr_t buf, size_t n)
 	*u = (struct uio){.iov = iov, .niov = 1, .left = n};
 }
 
+/* As copy_to_user_some: up to the page that cannot be written. */
+static size_t
+clear_user_some(uint64_t at, size_t n)
+{
+	size_t done = 0;
+
+	while (done < n) {
+		size_t part = MIN(n - done, PAGE_SIZE - ((at + done) & PAGE_MASK));
+
+		if (clear_user(UADDR(at + done), part) != 0)
+			break;
+		done += part;
+	}
+	return done;
+}
+
 enum move { TO_UIO, FROM_UIO, ZERO_UIO };
 
 /* Moves one stretch within a segment: the bytes moved. */
@@ -33,7 +49,7 @@ move_some(struct uio *u, uint64_t at, void *buf, size_t n, enum move how)
 			return copy_to_user_some(UADDR(at), buf, n);
 		if (how == FROM_UIO)
 			return copy_from_user_some(buf, UADDR(at), n);
-		return clear_user(UADDR(at), n) ? 0 : n;
+		return clear_user_some(at, n);
 	}
 	if (how == TO_UIO)
 		memcpy(k, buf, n);

@@ -674,6 +674,21 @@ a_file_ends_where_offsets_do(void)
 	check(memcmp(text, "123", 3) == 0);
 }
 
+static void
+a_hole_is_read_as_far_as_the_buffer_goes(void)
+{
+	char *m = t_map(2 * PAGE, PROT_READ | PROT_WRITE);
+	int fd = ok(open("f", O_CREAT | O_RDWR, 0600));
+
+	ok(ftruncate(fd, 4 * PAGE));
+	memset(m, 'x', 2 * PAGE);
+	ok(mprotect(m + PAGE, PAGE, PROT_NONE));
+	check_eq(pread(fd, m + PAGE - 100, 200, 0), 100);
+	check(m[PAGE - 101] == 'x' && m[PAGE - 100] == 0 && m[PAGE - 1] == 0);
+	fails(pread(fd, m + PAGE, 200, 0), EFAULT);
+	ok(munmap(m, 2 * PAGE));
+}
+
 /* A file is not told to whom space goes that it asked for and did not get. */
 static void
 what_an_allocation_did_not_get_is_free(void)
@@ -746,6 +761,7 @@ static const struct test tests[] = {
 	TEST(current_directory),
 	TEST(mounts),
 	TEST(roots_are_exchanged_downwards),
+	TEST(a_hole_is_read_as_far_as_the_buffer_goes),
 	TEST(full_file_system),
 	TEST(a_file_ends_where_offsets_do),
 	TEST(what_an_allocation_did_not_get_is_free),
