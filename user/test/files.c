@@ -667,6 +667,7 @@ a_file_ends_where_offsets_do(void)
 
 	ok(ftruncate(fd, LONG_MAX - 4));
 	check_eq(write(fd, text, 10), 4);
+	ok(lseek(fd, 0, SEEK_SET));
 	fails(write(fd, text, 10), EFBIG);
 	ok(fstat(fd, &st));
 	check_eq(st.st_size, LONG_MAX);
