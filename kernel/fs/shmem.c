@@ -18,9 +18,8 @@
 /* A regular file's content (inode->data). */
 struct content {
 	struct spinlock lock;
-	struct radix pages;	  /* [lock] struct page by page number */
-	unsigned seals;		  /* [lock; only ever more] F_SEAL_* */
-	bool was_mapped_writable; /* [lock] shared: it can no longer be sealed against writes */
+	struct radix pages; /* [lock] struct page by page number */
+	unsigned seals;	    /* [lock; only ever more] F_SEAL_* */
 };
 
 static const struct inode_ops shmem_iops;
@@ -423,7 +422,10 @@ shmem_seek(struct file *f, int64_t offset, int whence)
 	return offset;
 }
 
-/* The address space is locked, so inode->lock may not be taken.  A shared writable mapping rules out seals against writing, and they it. */
+/*
+ * The address space is locked, so inode->lock may not be taken.  A shared mapping that may write rules out
+ * F_SEAL_WRITE as long as it is there, and a seal against writes rules out such a mapping.
+ */
 static int
 shmem_mmap(struct file *f, struct vma *vma)
 {
@@ -433,12 +435,14 @@ shmem_mmap(struct file *f, struct vma *vma)
 	if (!(vma->flags & VMA_SHARED) || !(vma->max_prot & PROT_WRITE))
 		return 0;
 	spin_lock(&c->lock);
-	if (!(c->seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)))
-		c->was_mapped_writable = true;
-	else if (vma->prot & PROT_WRITE)
+	if (!(c->seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE))) {
+		__atomic_fetch_add(&f->inode->mapped_writers, 1, __ATOMIC_RELAXED);
+		vma->flags |= VMA_WRITER;
+	} else if (vma->prot & PROT_WRITE) {
 		err = -EPERM;
-	else
+	} else {
 		vma->max_prot &= ~PROT_WRITE;
+	}
 	spin_unlock(&c->lock);
 	return err;
 }
@@ -462,7 +466,8 @@ memfd_seals(struct file *f, unsigned cmd, unsigned seals)
 	spin_lock(&c->lock);
 	if (c->seals & F_SEAL_SEAL)
 		err = -EPERM;
-	else if ((seals & F_SEAL_WRITE & ~c->seals) && c->was_mapped_writable)
+	else if ((seals & F_SEAL_WRITE & ~c->seals) &&
+		 __atomic_load_n(&f->inode->mapped_writers, __ATOMIC_ACQUIRE))
 		err = -EBUSY;
 	else
 		c->seals |= seals;

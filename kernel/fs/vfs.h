@@ -250,6 +250,7 @@ struct inode {
 	uint64_t blocks; /* atomic: 512-byte units */
 	uint64_t size; /* [lock] written; read anywhere */
 	uint32_t mapped; /* atomic: areas of address spaces that map it (kernel/mm/vm.c) */
+	uint32_t mapped_writers; /* atomic: those of them with VMA_WRITER, which may write to it (shmem.c) */
 	struct timespec atime, mtime, ctime, btime; /* [lock], loosely */
 	const struct inode_ops *ops;
 	const struct file_ops *fops;

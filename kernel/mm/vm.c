@@ -103,8 +103,17 @@ vma_clone(const struct vma *model)
 	if (a->file != NULL) {
 		file_get(a->file);
 		__atomic_fetch_add(&a->file->inode->mapped, 1, __ATOMIC_RELAXED);
+		if (a->flags & VMA_WRITER)
+			__atomic_fetch_add(&a->file->inode->mapped_writers, 1, __ATOMIC_RELAXED);
 	}
 	return a;
+}
+
+static void
+uncount_writer(const struct vma *a)
+{
+	if (a->flags & VMA_WRITER)
+		__atomic_fetch_sub(&a->file->inode->mapped_writers, 1, __ATOMIC_RELEASE);
 }
 
 void
@@ -112,6 +121,7 @@ vma_free(struct vma *a)
 {
 	if (a->file != NULL) {
 		__atomic_fetch_sub(&a->file->inode->mapped, 1, __ATOMIC_RELAXED);
+		uncount_writer(a);
 		file_put(a->file);
 	}
 	slab_free(vma_cache, a);
@@ -547,6 +557,7 @@ vm_mmap(struct vm *vm, uint64_t addr, uint64_t length, unsigned prot, unsigned f
 	err = map_locked(vm, &model, addr, flags, &dead, out);
 	mutex_unlock(&vm->lock);
 	vma_free_list(dead);
+	uncount_writer(&model); /* its file's mmap counted it: no seal came before the area */
 	/* What is not the caller's was made for the area, which holds it now. */
 	if (model.file != NULL && model.file != file)
 		file_put(model.file);

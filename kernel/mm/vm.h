@@ -22,6 +22,7 @@ struct inode;
 #define VMA_ANON_PAGES BIT(5) /* private pages of its own may be mapped in it: fork must look */
 #define VMA_DONTFORK  BIT(6)
 #define VMA_WIPEONFORK BIT(7) /* the child gets it empty */
+#define VMA_WRITER    BIT(8) /* one of its inode's `mapped_writers` */
 
 struct vma {
 	uint64_t start, end; /* [vm.lock] page-aligned, [start, end) */

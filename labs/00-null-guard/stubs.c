@@ -87,6 +87,7 @@ vm_mmap(struct vm *vm, uint64_t addr, uint64_t length, unsigned prot, unsigned f
 	err = map_locked(vm, &model, addr, flags, &dead, out);
 	mutex_unlock(&vm->lock);
 	vma_free_list(dead);
+	uncount_writer(&model); /* its file's mmap counted it: no seal came before the area */
 	/* What is not the caller's was made for the area, which holds it now. */
 	if (model.file != NULL && model.file != file)
 		file_put(model.file);

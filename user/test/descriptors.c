@@ -294,6 +294,37 @@ a_seal_against_writes_to_come_forbids_holes(void)
 	fails(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4), EPERM);
 }
 
+/* As long as a mapping may write, there is no seal against that: neither before it nor after. */
+static void
+a_mapping_that_may_write_rules_out_the_seal_while_it_is_there(void)
+{
+	int fd = ok(memfd_create("name", MFD_ALLOW_SEALING));
+	char *m, *moved;
+
+	ok(ftruncate(fd, 4 * PAGE));
+	fails(mmap((void *)1, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0), EINVAL);
+	m = ok(mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
+	fails(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE), EBUSY);
+	ok(munmap(m + PAGE, PAGE));
+	fails(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE), EBUSY);
+	moved = ok(mremap(m, PAGE, 2 * PAGE, MREMAP_MAYMOVE));
+	ok(munmap(m + 2 * PAGE, 2 * PAGE));
+	ok(mprotect(moved, PAGE, PROT_READ));
+	fails(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE), EBUSY);	/* It may become writable. */
+	pid_t p = t_fork();
+	if (p == 0) {
+		ok(munmap(moved, 2 * PAGE));
+		fails(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE), EBUSY);
+		_exit(0);
+	}
+	exits(p, 0);
+	ok(munmap(moved, 2 * PAGE));
+	ok(mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0));
+	ok(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE));
+	fails(write(fd, "x", 1), EPERM);
+	fails(mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0), EPERM);
+}
+
 static int there, back;
 
 static void *
@@ -334,6 +365,7 @@ static const struct test tests[] = {
 	TEST(copying_inside_the_kernel),
 	TEST(memory_files),
 	TEST(a_seal_against_writes_to_come_forbids_holes),
+	TEST(a_mapping_that_may_write_rules_out_the_seal_while_it_is_there),
 	TEST(files_sent_both_ways),
 	{ NULL, NULL },
 };
