@@ -468,8 +468,12 @@ vm_mlock(struct vm *vm, uint64_t addr, uint64_t length, bool lock)
 	vm_merge_range(vm, addr, end, &dead);
 	mutex_unlock(&vm->lock);
 	vma_free_list(dead);
-	if (err == 0 && lock)
-		(void)!vm_populate(vm, addr, length, false);
+	if (err == 0 && lock) {
+		/* As Linux: the areas are locked all the same. */
+		err = vm_populate(vm, addr, length, false);
+		if (err)
+			err = err == -ENOMEM ? -EAGAIN : -ENOMEM;
+	}
 	return err;
 }
 

@@ -610,7 +610,7 @@ vm_brk(struct vm *vm, uint64_t addr)
 {
 	struct vma model = {.prot = PROT_READ | PROT_WRITE, .max_prot = PROT_ACCESS, .flags = VMA_HEAP};
 	struct vma *dead = NULL;
-	uint64_t old_end, new_end, result;
+	uint64_t old_end = 0, new_end = 0, result;
 
 	mutex_lock(&vm->lock);
 	if (addr < vm->brk_start || addr > USER_END || addr - vm->brk_start > rlimit(RLIMIT_DATA))
@@ -635,5 +635,7 @@ out:
 	result = vm->brk;
 	mutex_unlock(&vm->lock);
 	vma_free_list(dead);
+	if (result == addr && new_end > old_end && (model.flags & VMA_LOCKED))
+		(void)!vm_populate(vm, old_end, new_end - old_end, true);
 	return result;
 }

@@ -108,7 +108,10 @@ must_use int vm_mremap(struct vm *vm, uint64_t addr, uint64_t old_length, uint64
 		       unsigned flags, uint64_t new_addr, uint64_t *out);
 /* Sets the break to addr if that can be; returns the break as it is then. */
 uint64_t vm_brk(struct vm *vm, uint64_t addr);
-/* Sets (or clears) VMA_LOCKED on every area in the range.  0, -ENOMEM (a hole), -EAGAIN. */
+/*
+ * Sets (or clears) VMA_LOCKED on every area in the range, and fills it.  0, -ENOMEM (a hole, or pages that no
+ * access would get), -EAGAIN (no memory for them).
+ */
 must_use int vm_mlock(struct vm *vm, uint64_t addr, uint64_t length, bool lock);
 /* Every area now, areas to come, or both (lock), or undoes both.  0 or -ENOMEM. */
 must_use int vm_mlockall(struct vm *vm, bool now, bool future, bool lock);

@@ -662,6 +662,50 @@ mlock_is_harmless(void)
 	m[0] = 1;
 }
 
+static bool
+resident(char *m, size_t npages)
+{
+	unsigned char there[16];
+
+	check(npages <= sizeof(there));
+	ok(mincore(m, npages * PAGE, there));
+	for (size_t i = 0; i < npages; i++) {
+		if (!(there[i] & 1))
+			return false;
+	}
+	return true;
+}
+
+static void
+what_cannot_be_resident_cannot_be_locked(void)
+{
+	int fd = ok(open("f", O_RDWR | O_CREAT, 0600));
+	char *m = t_map(4 * PAGE, RW), *f;
+
+	ok(mlock(m, 2 * PAGE));
+	check(resident(m, 2) && !resident(m, 4));
+	ok(mprotect(m + 3 * PAGE, PAGE, PROT_NONE));
+	fails(mlock(m, 4 * PAGE), ENOMEM);
+	check(resident(m, 3));
+	ok(munlock(m, 4 * PAGE));
+	ok(ftruncate(fd, PAGE));
+	f = ok(mmap(NULL, 2 * PAGE, RW, MAP_SHARED, fd, 0));
+	ok(mlock(f, PAGE));
+	fails(mlock(f, 2 * PAGE), ENOMEM);
+}
+
+static void
+what_is_locked_in_advance_is_resident(void)
+{
+	ok(mlockall(MCL_FUTURE));
+	check(resident(t_map(4 * PAGE, RW), 4));
+	char *heap = (char *)(((uintptr_t)ok(sbrk(16 * PAGE)) + PAGE - 1) & -PAGE);
+	check(resident(heap, 15));
+	ok(munlockall());
+	heap = (char *)(((uintptr_t)ok(sbrk(16 * PAGE)) + PAGE - 1) & -PAGE);
+	check(!resident(heap, 15));
+}
+
 #define PR_RAMPART_ALLOW_WX 0x52414d50
 #ifndef PR_SET_MDWE
 #define PR_SET_MDWE 65
@@ -800,6 +844,8 @@ static const struct test tests[] = {
 	TEST(nothing_is_mapped_at_the_end_of_user_space),
 	TEST(a_stack_near_the_lowest_address_leaves_no_room_below),
 	TEST(mlock_is_harmless),
+	TEST(what_cannot_be_resident_cannot_be_locked),
+	TEST(what_is_locked_in_advance_is_resident),
 	TEST(an_exemption_given_back_leaves_what_is_there),
 	TEST(asking_for_residency_is_interrupted),
 	{ NULL, NULL },
