@@ -59,6 +59,8 @@ must_use int vm_unmap_locked(struct vm *vm, uint64_t start, uint64_t end, struct
 must_use int vm_find_free(struct vm *vm, uint64_t hint, uint64_t length, uint64_t *out);
 /* May `pages` more be mapped (RLIMIT_AS, RLIMIT_DATA for private writable ones)?  0 or -ENOMEM. */
 must_use int vm_check_limits(struct vm *vm, uint64_t pages, unsigned prot, unsigned flags);
+/* How many pages of [start, end) areas with all of these flags have. */
+uint64_t vm_pages_within(struct vm *vm, uint64_t start, uint64_t end, unsigned flags);
 /* 0 or -EAGAIN: RLIMIT_MEMLOCK forbids to lock `pages` more. */
 must_use int vm_check_locked(struct vm *vm, uint64_t pages);
 /* 0, or -EPERM: below MMAP_MIN_ADDR nothing is mapped (null-guard). */

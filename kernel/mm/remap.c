@@ -451,7 +451,7 @@ vm_mlock(struct vm *vm, uint64_t addr, uint64_t length, bool lock)
 	int err = 0;
 
 	mutex_lock(&vm->lock);
-	if (lock && vm_check_locked(vm, length >> PAGE_SHIFT) != 0)
+	if (lock && vm_check_locked(vm, (length >> PAGE_SHIFT) - vm_pages_within(vm, addr, end, VMA_LOCKED)) != 0)
 		err = -ENOMEM;
 	while (at < end && err == 0) {
 		struct vma *a = vm_find(vm, at);

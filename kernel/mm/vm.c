@@ -32,6 +32,26 @@ vm_init(void)
 	vma_cache = slab_create("vma", sizeof(struct vma), 16);
 }
 
+/* ---- Counting --------------------------------------------------------------------------------- */
+
+static uint64_t
+pages_within(const struct vma *a, uint64_t start, uint64_t end)
+{
+	return a->start < end && start < a->end ? (MIN(a->end, end) - MAX(a->start, start)) >> PAGE_SHIFT : 0;
+}
+
+uint64_t
+vm_pages_within(struct vm *vm, uint64_t start, uint64_t end, unsigned flags)
+{
+	uint64_t n = 0;
+
+	for (unsigned i = vm_index(vm, start); i < vm->count && vm->areas[i]->start < end; i++) {
+		if ((vm->areas[i]->flags & flags) == flags)
+			n += pages_within(vm->areas[i], start, end);
+	}
+	return n;
+}
+
 /* ---- Policy ----------------------------------------------------------------------------------- */
 
 int
@@ -53,12 +73,14 @@ vm_check_wx(const struct vm *vm, unsigned old_prot, unsigned new_prot)
 
 /* `reserve`: no single mapping that could never be filled (Linux's heuristic overcommit). */
 static int
-check_limits(struct vm *vm, uint64_t npages, unsigned prot, unsigned flags, bool reserve)
+check_limits(struct vm *vm, uint64_t at, uint64_t npages, unsigned prot, unsigned flags, bool reserve)
 {
-	uint64_t limit = rlimit(RLIMIT_AS);
+	uint64_t limit = rlimit(RLIMIT_AS) >> PAGE_SHIFT, end = at + (npages << PAGE_SHIFT);
 	uint64_t data = npages;
 
-	if (vm->total_pages + npages > limit >> PAGE_SHIFT)
+	/* What lies from `at` on, where they go, does not count: they replace it. */
+	if (vm->total_pages + npages > limit &&
+	    vm->total_pages + npages - vm_pages_within(vm, at, end, 0) > limit)
 		return -ENOMEM;
 	if (!vma_is_private_writable(prot, flags))
 		return 0;
@@ -71,7 +93,7 @@ check_limits(struct vm *vm, uint64_t npages, unsigned prot, unsigned flags, bool
 		struct vma *a = vm->areas[i];
 
 		if (vma_is_private_writable(a->prot, a->flags))
-			data += (a->end - a->start) >> PAGE_SHIFT;
+			data += ((a->end - a->start) >> PAGE_SHIFT) - pages_within(a, at, end);
 	}
 	return data > limit >> PAGE_SHIFT ? -ENOMEM : 0;
 }
@@ -79,7 +101,7 @@ check_limits(struct vm *vm, uint64_t npages, unsigned prot, unsigned flags, bool
 int
 vm_check_limits(struct vm *vm, uint64_t npages, unsigned prot, unsigned flags)
 {
-	return check_limits(vm, npages, prot, flags, true);
+	return check_limits(vm, USER_END, npages, prot, flags, true);
 }
 
 int
@@ -481,11 +503,11 @@ map_locked(struct vm *vm, struct vma *model, uint64_t addr, unsigned flags, stru
 	model->end = addr + length;
 	model->flags |= vm->lock_future;
 	if (model->flags & VMA_LOCKED) {
-		err = vm_check_locked(vm, npages);
+		err = vm_check_locked(vm, npages - vm_pages_within(vm, addr, addr + length, VMA_LOCKED));
 		if (err)
 			return err;
 	}
-	err = check_limits(vm, npages, model->prot, model->flags, !(flags & MAP_NORESERVE));
+	err = check_limits(vm, addr, npages, model->prot, model->flags, !(flags & MAP_NORESERVE));
 	if (err)
 		return err;
 	err = vm_check_wx(vm, model->prot, model->prot);

@@ -48,11 +48,11 @@ map_locked(struct vm *vm, struct vma *model, uint64_t addr, unsigned flags, stru
 	model->end = addr + length;
 	model->flags |= vm->lock_future;
 	if (model->flags & VMA_LOCKED) {
-		err = vm_check_locked(vm, npages);
+		err = vm_check_locked(vm, npages - vm_pages_within(vm, addr, addr + length, VMA_LOCKED));
 		if (err)
 			return err;
 	}
-	err = vm_check_limits(vm, npages, flags & MAP_NORESERVE ? 0 : model->prot, model->flags);
+	err = check_limits(vm, addr, npages, model->prot, model->flags, !(flags & MAP_NORESERVE));
 	if (err)
 		return err;
 	/* Three: two that unmapping may split off, and the new one. */

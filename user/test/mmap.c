@@ -706,6 +706,44 @@ what_is_locked_in_advance_is_resident(void)
 	check(!resident(heap, 15));
 }
 
+static void
+limit(int which, rlim_t size)
+{
+	struct rlimit r = {size, size};
+
+	ok(setrlimit(which, &r));
+}
+
+static void
+limits_count_what_is_replaced_once(void)
+{
+	size_t length = 60UL << 20, most = 100UL << 20;
+	int fixed = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
+	char *m, *held;
+
+	for (int i = 0; i < 2; i++) {
+		pid_t p = t_fork();
+		if (p == 0) {
+			limit(i ? RLIMIT_DATA : RLIMIT_AS, most);
+			m = t_map(length, RW);
+			check(ok(mmap(m, length, RW, fixed, -1, 0)) == m);
+			check(ok(mmap(m + PAGE, length, RW, fixed, -1, 0)) == m + PAGE);
+			fails(mmap(m, length + most, RW, fixed, -1, 0), ENOMEM);
+			fails(mmap(NULL, length, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), ENOMEM);
+			_exit(0);
+		}
+		exits(p, 0);
+	}
+	limit(RLIMIT_MEMLOCK, 8 * PAGE);
+	t_become(STUDENT);
+	held = t_map(16 * PAGE, RW);
+	ok(mlock(held, 6 * PAGE));
+	ok(mlock(held + PAGE, 7 * PAGE));
+	ok(mlock(held, 8 * PAGE));
+	fails(mlock(held, 9 * PAGE), ENOMEM);
+	fails(mlock(held + 15 * PAGE, PAGE), ENOMEM);
+}
+
 #define PR_RAMPART_ALLOW_WX 0x52414d50
 #ifndef PR_SET_MDWE
 #define PR_SET_MDWE 65
@@ -844,6 +882,7 @@ static const struct test tests[] = {
 	TEST(nothing_is_mapped_at_the_end_of_user_space),
 	TEST(a_stack_near_the_lowest_address_leaves_no_room_below),
 	TEST(mlock_is_harmless),
+	TEST(limits_count_what_is_replaced_once),
 	TEST(what_cannot_be_resident_cannot_be_locked),
 	TEST(what_is_locked_in_advance_is_resident),
 	TEST(an_exemption_given_back_leaves_what_is_there),
