@@ -243,6 +243,7 @@ void arch_pt_activate(struct arch_pt *pt);
  *   ARCH_AUDIT         what seccomp filters call the architecture
  *   ARCH_ELF_MACHINE, ARCH_PLATFORM ("x86_64"), ARCH_UNAME_MACHINE, ARCH_HWCAP
  *   ARCH_HAS_LEGACY_SYSCALLS   open, stat, fork, pipe ...: x86_64 has them, aarch64 has not
+ *   ARCH_MAP_32BIT             the flag of mmap that asks for addresses below 2 GiB: x86_64 has it, elsewhere it is 0
  */
 
 /* ---- User copies ------------------------------------------------------------------------------

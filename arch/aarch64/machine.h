@@ -26,6 +26,7 @@
 #define ARCH_AUDIT		 0xc00000b7u /* AUDIT_ARCH_AARCH64 */
 #define ARCH_UNAME_MACHINE	 "aarch64"
 #define ARCH_HAS_LEGACY_SYSCALLS 0
+#define ARCH_MAP_32BIT		 0u /* no such flag */
 #define ARCH_CONSOLE_MAJOR	 204
 #define ARCH_CONSOLE_MINOR	 64
 #define ARCH_PIE_BASE		 0xaaaaaaaaa000ul /* two thirds of the user half, as Linux */

@@ -27,6 +27,7 @@
 #define ARCH_AUDIT		 0xc000003eu /* AUDIT_ARCH_X86_64 */
 #define ARCH_UNAME_MACHINE	 "x86_64"
 #define ARCH_HAS_LEGACY_SYSCALLS 1
+#define ARCH_MAP_32BIT		 0x40u /* of mmap: below 2 GiB */
 #define ARCH_CONSOLE_MAJOR	 4
 #define ARCH_CONSOLE_MINOR	 64
 #define ARCH_PIE_BASE		 0x555555554000ul /* two thirds of the user half, as Linux */

@@ -16,6 +16,7 @@
 #include "kernel/errno.h"
 #include "kernel/fs/vfs.h"
 #include "kernel/harden/harden.h"
+#include "kernel/lib/random.h"
 #include "kernel/lib/string.h"
 #include "kernel/mm/area.h"
 #include "kernel/mm/heap.h"
@@ -23,6 +24,9 @@
 
 struct list vm_all = LIST_INIT(vm_all);
 struct spinlock vm_all_lock = SPINLOCK_INIT;
+
+#define LOW_END	   (1ul << 31)
+#define LOW_WINDOW (32ul << 20) /* of addresses that the first area below LOW_END may end at, as Linux's */
 
 static struct slab_cache *vma_cache;
 
@@ -418,6 +422,19 @@ vm_find_free(struct vm *vm, uint64_t hint, uint64_t length, uint64_t *out)
 	return find_below(vm, USER_END, length, out);
 }
 
+/* For MAP_32BIT: what a sign-extended address of 32 bits reaches, as high as may be. */
+static int
+find_low(struct vm *vm, uint64_t length, uint64_t *out)
+{
+	uint64_t slide = 0;
+
+	if (harden_wanted(HARDEN_ASLR) && !(current->process->personality & ADDR_NO_RANDOMIZE))
+		slide = ALIGN_DOWN(random_below(LOW_WINDOW), PAGE_SIZE);
+	if (find_below(vm, LOW_END - slide, length, out) == 0)
+		return 0;
+	return find_below(vm, LOW_END, length, out);
+}
+
 /* ---- mmap ------------------------------------------------------------------------------------- */
 
 /* Checks file against the request and fills what the area takes from it. */
@@ -490,7 +507,7 @@ map_locked(struct vm *vm, struct vma *model, uint64_t addr, unsigned flags, stru
 	int err;
 
 	if (!(flags & MAP_FIXED)) {
-		err = vm_find_free(vm, addr, length, &addr);
+		err = flags & ARCH_MAP_32BIT ? find_low(vm, length, &addr) : vm_find_free(vm, addr, length, &addr);
 		if (err)
 			return err;
 	} else if (flags & MAP_FIXED_NOREPLACE) {

@@ -35,7 +35,7 @@ map_locked(struct vm *vm, struct vma *model, uint64_t addr, unsigned flags, stru
 	int err;
 
 	if (!(flags & MAP_FIXED)) {
-		err = vm_find_free(vm, addr, length, &addr);
+		err = flags & ARCH_MAP_32BIT ? find_low(vm, length, &addr) : vm_find_free(vm, addr, length, &addr);
 		if (err)
 			return err;
 	} else if (flags & MAP_FIXED_NOREPLACE) {

@@ -744,6 +744,29 @@ limits_count_what_is_replaced_once(void)
 	fails(mlock(held + 15 * PAGE, PAGE), ENOMEM);
 }
 
+/* x86_64's alone. */
+static void
+what_is_asked_for_low_is_low(void)
+{
+#ifdef MAP_32BIT
+	size_t length = 512UL << 20;
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_32BIT;
+
+	for (int i = 0; i <= 4; i++) {
+		char *m = mmap(NULL, length, PROT_NONE, flags, -1, 0);
+
+		if (m == MAP_FAILED) {
+			check(errno == ENOMEM && i > 0);
+			break;
+		}
+		check((uintptr_t)m + length <= 1UL << 31 && i < 4);
+	}
+	fails(mmap(NULL, 1UL << 31, PROT_NONE, flags, -1, 0), ENOMEM);
+	check((uintptr_t)ok(mmap(NULL, PAGE, RW, flags, -1, 0)) < 1UL << 31);
+	check((uintptr_t)t_map(length, PROT_NONE) >= 1UL << 31);
+#endif
+}
+
 #define PR_RAMPART_ALLOW_WX 0x52414d50
 #ifndef PR_SET_MDWE
 #define PR_SET_MDWE 65
@@ -883,6 +906,7 @@ static const struct test tests[] = {
 	TEST(a_stack_near_the_lowest_address_leaves_no_room_below),
 	TEST(mlock_is_harmless),
 	TEST(limits_count_what_is_replaced_once),
+	TEST(what_is_asked_for_low_is_low),
 	TEST(what_cannot_be_resident_cannot_be_locked),
 	TEST(what_is_locked_in_advance_is_resident),
 	TEST(an_exemption_given_back_leaves_what_is_there),
