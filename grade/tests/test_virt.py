@@ -138,7 +138,7 @@ class Tree:
         self.put(TOTAL, self.get(TOTAL) + len(data))
 
     def first(self, kind: int, name: bytes = b"", at: int = 0) -> int:
-        """The offset of the first token of its kind, from `at` (words of no name) on; of the first property of that name."""
+        """The offset of the first token of its kind; of the first property of that name. Looks from `at` on."""
         at = at or self.get(STRUCT)
         while (found := self.get(at)) != kind or (name and self.name_at(at) != name):
             at += 4
