@@ -725,7 +725,7 @@ limits_count_what_is_replaced_once(void)
 		pid_t p = t_fork();
 		if (p == 0) {
 			limit(i ? RLIMIT_DATA : RLIMIT_AS, most);
-			m = t_map(length, RW);
+			m = t_map(length + PAGE, PROT_NONE);
 			check(ok(mmap(m, length, RW, fixed, -1, 0)) == m);
 			check(ok(mmap(m + PAGE, length, RW, fixed, -1, 0)) == m + PAGE);
 			fails(mmap(m, length + most, RW, fixed, -1, 0), ENOMEM);
