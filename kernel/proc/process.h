@@ -89,6 +89,7 @@ struct process {
 	bool exiting;	 /* [sighand lock] a group exit is under way */
 	int exit_status; /* as wait4 reports it */
 	int stop_signal; /* [sighand lock] stopped by this signal; 0: runs */
+	bool stop_taken; /* [sighand lock] a stop was taken off a queue, and no SIGCONT came since */
 	bool stop_reported, cont_pending; /* [process_lock] what wait4 may report */
 	struct wait_queue child_wait; /* waits of wait4 and waitid */
 	int exit_signal;	      /* sent to the parent */

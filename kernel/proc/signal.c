@@ -107,7 +107,10 @@ job_control(struct process *p, int signo)
 	sigqueue_flush(&p->pending, drop);
 	list_for_each(t, &p->threads, siblings)
 		sigqueue_flush(&t->sig.pending, drop);
-	if (signo != SIGCONT || !p->stop_signal)
+	if (signo != SIGCONT)
+		return;
+	p->stop_taken = false;
+	if (!p->stop_signal)
 		return;
 	p->stop_signal = 0;
 	p->cont_pending = true;
@@ -125,6 +128,7 @@ wake_target(struct process *p, struct thread *t, int signo)
 
 	if (signo == SIGKILL) {
 		p->stop_signal = 0;
+		p->stop_taken = false;
 		list_for_each(i, &p->threads, siblings)
 			signal_wake(i, WAKE_KILL);
 		return;
@@ -346,10 +350,8 @@ group_stop(struct process *p, int signo)
 		return;
 	}
 	spin_lock(&p->sighand->lock);
-	/* A SIGCONT or SIGKILL that came since the stop was dequeued wins. */
-	if (!p->stop_signal && !p->exiting && !current->sig.die &&
-	    !((p->pending.set | current->sig.pending.set) &
-	      (SIGMASK(SIGKILL) | SIGMASK(SIGCONT)))) {
+	/* A SIGCONT or SIGKILL that came since the stop was taken wins: it may be on no queue. */
+	if (p->stop_taken && !p->stop_signal && !p->exiting && !current->sig.die) {
 		p->stop_signal = signo;
 		p->stop_reported = true; /* not yet to be reported: threads still run */
 		p->cont_pending = false;
@@ -495,6 +497,8 @@ next_handler(struct siginfo *info, struct sigaction *act)
 		*act = sh->action[signo - 1];
 		forced = t->sig.forced & SIGMASK(signo);
 		t->sig.forced &= ~SIGMASK(signo);
+		if (STOP_SIGNALS & SIGMASK(signo))
+			p->stop_taken = true;
 		if (act->handler > SIG_IGN && (act->flags & SA_RESETHAND))
 			sh->action[signo - 1].handler = SIG_DFL;
 		spin_unlock_irq(&sh->lock, s);

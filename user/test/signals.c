@@ -732,6 +732,35 @@ sigcont_and_stop_cancel_each_other(void)
 	check(waitpid(p, &status, WUNTRACED) == p && WIFEXITED(status) && WEXITSTATUS(status) == 4);
 }
 
+/* One that comes while a stop is on its way from the queue to its effect is not lost. */
+static void
+sigcont_wins_over_a_stop_before_it(void)
+{
+	volatile int *word = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pid_t p;
+
+	check(word != MAP_FAILED);
+	p = t_fork();
+	if (p == 0) {
+		for (;;) {
+			word[1] = word[0];
+			if (word[0] == word[1])
+				sched_yield();
+		}
+	}
+	for (int i = 1; i <= 1000; i++) {
+		ok(kill(p, SIGSTOP));
+		for (volatile int wait = i % 64; wait > 0; wait--)
+			continue;
+		ok(kill(p, SIGCONT));
+		word[0] = i;
+		while (word[1] != i)
+			sched_yield();
+	}
+	ok(kill(p, SIGKILL));
+	dies(p, SIGKILL);
+}
+
 static void
 terminal_stops_do_nothing_in_orphaned_groups(void)
 {
@@ -820,6 +849,7 @@ static const struct test tests[] = {
 	TEST(alarm_returns_what_was_left),
 	TEST(groups_are_signalled_together),
 	TEST(sigcont_and_stop_cancel_each_other),
+	TEST(sigcont_wins_over_a_stop_before_it),
 	TEST(terminal_stops_do_nothing_in_orphaned_groups),
 	{ NULL, NULL },
 };
