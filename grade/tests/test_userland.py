@@ -97,6 +97,12 @@ def test_no_users_timers_take_all_of_a_processors_time(boot: Boot) -> None:
     assert has(m.transcript, "ok timers_leave_time_for_others")
 
 
+def test_threads_that_make_threads_do_not_take_all_of_a_processors_time(boot: Boot) -> None:
+    """Counted: on a busy host the timer's interrupt comes into a chain's turn, and breaks it."""
+    m = boot(run="/bin/test-process chains_of_forks_leave_time_for_others", smp=1, icount=True)
+    assert has(said(m, LONG), "ok chains_of_forks_leave_time_for_others")
+
+
 # ---- The shell at its terminal ----------------------------------------------------------------------------
 
 

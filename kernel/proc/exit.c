@@ -25,6 +25,7 @@ free_thread(struct thread *t)
 
 	sched_wait_off_cpu(t);
 	thread_free(t);
+	__atomic_fetch_sub(&thread_total, 1, __ATOMIC_RELAXED);
 	process_put(p);
 }
 
@@ -268,7 +269,6 @@ unlink_thread(struct process *p, struct thread *t)
 	p->nthreads--;
 	spin_unlock(&p->sighand->lock);
 	pid_set_thread(t->tid, NULL);
-	thread_total--;
 }
 
 static void

@@ -35,8 +35,8 @@ void sighand_put(struct sighand *h);
  */
 must_use int process_link(struct process *p, struct thread *t);
 
-/* Threads that user processes have now, and the most that memory allows. */
-extern unsigned thread_total; /* [process_lock] */
+/* Threads of user processes whose stacks take memory, dead ones too, and the most that it allows. */
+extern unsigned thread_total; /* atomic */
 extern unsigned threads_created; /* [process_lock] since start-up */
 extern unsigned thread_limit;
 /* Threads of the processes whose real user is uid.  Takes process_lock. */

@@ -268,7 +268,7 @@ process_link(struct process *p, struct thread *t)
 	spin_unlock(&p->sighand->lock);
 	__atomic_fetch_add(&p->live, 1, __ATOMIC_RELAXED);
 	refcount_get(&p->refs); /* given back when t is freed */
-	thread_total++;
+	__atomic_fetch_add(&thread_total, 1, __ATOMIC_RELAXED);
 	threads_created++;
 	return 0;
 }

@@ -4,7 +4,8 @@
  * Each CPU has two lists: threads that still have some of their time slice (active), and those that
  * used it up (expired), in order of arrival.  The next thread is the head of the active list; when
  * that is empty the two change places.  So every pick takes constant time, a thread that sleeps a lot
- * runs soon after it wakes, and none starves.  Nice levels set the length of the slice.
+ * runs soon after it wakes, and none starves.  Nice levels set the length of the slice.  A new thread gets
+ * half of what its creator has left: the active list comes to its end however many threads make others.
  *
  * A thread's state is set to a sleeping one by itself, without a lock; every other change is made
  * under the lock of the run queue of thread.cpu.  A CPU that finds nothing to run takes a thread from
@@ -43,20 +44,20 @@ slice_of(const struct thread *t)
 
 /* ---- Queues ---- */
 
-static void
+/* True if t has some of its slice left: it is on the active list. */
+static bool
 enqueue(struct run_queue *rq, struct thread *t)
 {
-	unsigned list = rq->active;
+	bool active = t->slice > 0;
 
 	assert(spin_held(&rq->lock));
-	if (t->slice <= 0) {
+	if (!active)
 		t->slice = slice_of(t);
-		list = !list;
-	}
-	list_push_back(&rq->queues[list], &t->run_link);
+	list_push_back(&rq->queues[active ? rq->active : !rq->active], &t->run_link);
 	t->cpu = (int)(rq - run_queues);
 	t->on_rq = true;
 	rq->nr_ready++;
+	return active;
 }
 
 static void
@@ -324,14 +325,15 @@ choose_cpu(const struct thread *t)
 	return allowed & BIT(last) ? last : (unsigned)__builtin_ctzll(allowed);
 }
 
-/* rq got a thread: makes its CPU look, if it should run before what runs there. */
+/* Queues t, and makes rq's CPU look if t should run before what runs there. */
 static void
-preempt(struct run_queue *rq, const struct thread *woken)
+enqueue_woken(struct run_queue *rq, struct thread *t)
 {
+	bool active = enqueue(rq, t);
 	struct thread *running = rq->running;
 	unsigned cpu = (unsigned)(rq - run_queues);
 
-	if (running != rq->idle && woken->slice - running->slice < WAKE_MARGIN)
+	if (running != rq->idle && (!active || t->slice - running->slice < WAKE_MARGIN))
 		return;
 	__atomic_fetch_or(&running->work, WORK_RESCHED, __ATOMIC_RELAXED);
 	if (cpu != arch_cpu_number())
@@ -344,14 +346,19 @@ make_ready(struct thread *t)
 	struct run_queue *rq = &run_queues[choose_cpu(t)];
 	irqstate_t s = spin_lock_irq(&rq->lock);
 
-	enqueue(rq, t);
-	preempt(rq, t);
+	enqueue_woken(rq, t);
 	spin_unlock_irq(&rq->lock, s);
 }
 
 void
 sched_start(struct thread *t)
 {
+	struct thread *me = current;
+	irqstate_t s = arch_irq_save(); /* the tick takes of the slice, too */
+
+	t->slice = MAX(me->slice, 0) / 2;
+	me->slice -= t->slice;
+	arch_irq_restore(s);
 	t->state = THREAD_RUNNABLE;
 	make_ready(t);
 }
@@ -377,8 +384,7 @@ sched_wake(struct thread *t, unsigned states)
 		spin_unlock(&rq->lock);
 		spin_lock(&to->lock);
 	}
-	enqueue(to, t);
-	preempt(to, t);
+	enqueue_woken(to, t);
 	spin_unlock_irq(&to->lock, s);
 	return true;
 }

@@ -37,7 +37,7 @@ void sched_thread_begin(struct thread *prev);
 /* The scheduler's tick, from timer_interrupt. */
 void sched_tick(bool user);
 
-/* Puts a new thread on a run queue. */
+/* Puts a new thread on a run queue, with half of the slice that the current one has left. */
 void sched_start(struct thread *t);
 
 /*

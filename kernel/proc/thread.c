@@ -32,7 +32,6 @@ thread_create(const char *name, void (*fn)(void *arg), void *arg, struct thread 
 	t->affinity = UINT64_MAX;
 	t->syscall_limit = SYS_LIMIT;
 	t->cpu = (int)arch_cpu_number();
-	t->slice = 1; /* a new thread begins on the active list, with little */
 	arch_thread_init(t, fn, arg);
 	stack_guard_name(t->kstack, t);
 	*out = t;

@@ -96,6 +96,50 @@ many_children_are_all_reaped(void)
 	check_eq(sum, 435);
 }
 
+/* Each forks the next and ends, for ever. */
+static void __attribute__((noreturn))
+chain(void)
+{
+	for (;;) {
+		pid_t next = fork();
+
+		if (next > 0)
+			_exit(0);
+		if (next < 0)
+			sched_yield();
+	}
+}
+
+/* Nobody waits for the dead, or sleeps and wakes meanwhile: that would break a chain's turn. */
+static void
+chains_of_forks_leave_time_for_others(void)
+{
+	struct timespec used = { 0, 0 };
+	pid_t chains, busy;
+	cpu_set_t one;
+
+	CPU_ZERO(&one);
+	CPU_SET(0, &one);
+	ok(sched_setaffinity(0, sizeof(one), &one));
+	chains = t_fork();
+	if (chains == 0) {
+		ok(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0));
+		signal(SIGCHLD, SIG_IGN);
+		for (int i = 0; i < 4; i++)
+			if (fork() == 0)
+				chain();
+		for (;;)
+			pause();
+	}
+	busy = t_fork();
+	if (busy == 0) {
+		while (used.tv_sec == 0 && used.tv_nsec < 100000000)
+			ok(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used));
+		_exit(0);
+	}
+	exits(busy, 0);
+}
+
 static void
 orphans_go_to_init_or_the_subreaper(void)
 {
@@ -622,6 +666,7 @@ static const struct test tests[] = {
 	TEST(exit_codes),
 	TEST(wait_variants),
 	TEST(many_children_are_all_reaped),
+	TEST(chains_of_forks_leave_time_for_others),
 	TEST(orphans_go_to_init_or_the_subreaper),
 	TEST(parent_death_signal),
 	TEST(group_rules),
