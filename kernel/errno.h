@@ -59,5 +59,6 @@
  * them into EINTR or a restart (kernel/proc/signal.c).
  */
 #define ERESTARTSYS	512 /* restart if no handler runs or it has SA_RESTART, else EINTR */
+#define ERESTARTNOINTR	513 /* restart always, after a handler too */
 #define ERESTARTNOHAND	514 /* restart only if no handler runs */
 #define ERESTARTBLOCK	516 /* restart through restart_syscall with the thread's restart block */

@@ -220,18 +220,31 @@ copy_thread(struct thread *t, const struct trapframe *tf, const struct clone_req
 }
 
 /*
- * Links t, and p if it is new.  A process that is about to die, or whose other threads exec is
- * killing, gets no new members: the caller acts on its signal first.
+ * Signals that a thread has yet to act on come before the child that it makes: it could be one of those that
+ * they are for.  What comes while the child is made matters only to link_child: else a fast timer would let no
+ * fork come to its end.  *seen: for link_child.
  */
 static int
-link_child(struct process *p, struct thread *t, uint64_t flags)
+signals_first(unsigned *seen)
+{
+	*seen = __atomic_load_n(&current->process->signals_to_many, __ATOMIC_ACQUIRE);
+	return signal_pending() || (signal_pending_set() & ~current->sig.mask) ? signal_restart() : 0;
+}
+
+/*
+ * Links t, and p if it is new.  A process that is about to die or to stop, whose other threads exec is
+ * killing, or that was sent a signal with others which the child would miss, gets no new members: the caller
+ * acts on its signal first.
+ */
+static int
+link_child(struct process *p, struct thread *t, uint64_t flags, unsigned seen)
 {
 	struct process *me = current->process;
 	irqstate_t s = spin_lock_irq(&process_lock);
 	int err = 0;
 
-	if (me->exiting || me->execing || signal_killed())
-		err = -ERESTARTSYS;
+	if (me->exiting || me->execing || signal_killed() || me->stop_signal || me->signals_to_many != seen)
+		err = signal_restart();
 	if (!err && !p->pid) {
 		p->parent = me;
 		if (flags & CLONE_PARENT) {
@@ -303,9 +316,12 @@ clone_common(struct trapframe *tf, const struct clone_request *r)
 	struct process *me = current->process, *p = me;
 	bool new_process = !(r->flags & CLONE_THREAD);
 	struct thread *t;
+	unsigned seen;
 	int err, tid;
 
 	err = check_flags(r->flags);
+	if (!err)
+		err = signals_first(&seen);
 	if (!err)
 		err = check_limits();
 	if (err)
@@ -325,7 +341,7 @@ clone_common(struct trapframe *tf, const struct clone_request *r)
 		goto fail_process;
 	t->process = p;
 	t->vm = p->vm;
-	err = link_child(p, t, r->flags);
+	err = link_child(p, t, r->flags, seen);
 	if (err)
 		goto fail_process;
 

@@ -245,6 +245,12 @@ signal_send_kernel(struct process *p, int signo)
 	return queued;
 }
 
+void
+signal_sent_to_many(struct process *p)
+{
+	__atomic_fetch_add(&p->signals_to_many, 1, __ATOMIC_RELEASE);
+}
+
 int
 signal_send_group(int pgid, int signo)
 {
@@ -255,6 +261,7 @@ signal_send_group(int pgid, int signo)
 
 	for_each_in_group (p, pgid) {
 		signal_send_kernel(p, signo);
+		signal_sent_to_many(p);
 		err = 0;
 	}
 	signal_tree_unlock(taken, s);
@@ -411,6 +418,13 @@ signal_pending(void)
 	return __atomic_load_n(&current->work, __ATOMIC_SEQ_CST) & WORK_SIGNAL;
 }
 
+int
+signal_restart(void)
+{
+	__atomic_fetch_or(&current->work, WORK_SIGNAL, __ATOMIC_SEQ_CST);
+	return -ERESTARTNOINTR;
+}
+
 bool
 signal_killed(void)
 {
@@ -528,6 +542,9 @@ finish_call(struct trapframe *tf, const struct sigaction *act)
 	if (tf_syscall(tf) == UINT64_MAX)
 		return;
 	switch (tf_result(tf)) {
+	case -ERESTARTNOINTR:
+		tf_restart_syscall(tf, tf_syscall(tf));
+		break;
 	case -ERESTARTSYS:
 		if (act->flags & SA_RESTART) {
 			tf_restart_syscall(tf, tf_syscall(tf));
@@ -548,6 +565,7 @@ restart_call(struct trapframe *tf)
 	if (tf_syscall(tf) == UINT64_MAX)
 		return;
 	switch (tf_result(tf)) {
+	case -ERESTARTNOINTR:
 	case -ERESTARTSYS:
 	case -ERESTARTNOHAND:
 		tf_restart_syscall(tf, tf_syscall(tf));

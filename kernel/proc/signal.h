@@ -198,6 +198,8 @@ must_use int signal_queue_thread(struct thread *t, const struct siginfo *info);
 must_use int signal_queue_process(struct process *p, const struct siginfo *info);
 /* A signal from the kernel (SI_KERNEL) to a process.  False: it is ignored, or waited already. */
 bool signal_send_kernel(struct process *p, int signo);
+/* p was sent a signal, as one of many: its fork under way must not miss it.  process_lock is held. */
+void signal_sent_to_many(struct process *p);
 /* To every process of a group: 0 or -ESRCH. */
 int signal_send_group(int pgid, int signo);
 /* A posix timer's own entry, which is not allocated.  False: dropped, or still queued. */
@@ -215,6 +217,8 @@ void signal_force(const struct siginfo *info);
 
 /* True if the current thread has a signal to act on: interruptible sleeps end. */
 bool signal_pending(void);
+/* Has the current call made again, whatever is done with the signal that came in between. */
+must_use int signal_restart(void);
 /* True if the current thread has been told to die: every sleep and retry loop must end. */
 bool signal_killed(void);
 /* True if signo would do nothing if it were sent to the current thread now (blocked or ignored). */

@@ -4,6 +4,7 @@
  */
 #include "user/test/test.h"
 #include <sys/time.h>
+#include <sys/prctl.h>
 #include <ucontext.h>
 #include "machine.h"
 
@@ -732,6 +733,40 @@ sigcont_and_stop_cancel_each_other(void)
 	check(waitpid(p, &status, WUNTRACED) == p && WIFEXITED(status) && WEXITSTATUS(status) == 4);
 }
 
+/* Who is forked while a group is signalled is signalled, too; the shell's ^C leaves nobody behind. */
+static void
+no_child_escapes_what_its_group_is_sent(void)
+{
+	ok(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0));
+	for (int round = 0; round < 40; round++) {
+		int ready[2];
+		char c;
+		pid_t p;
+
+		ok(pipe(ready));
+		p = t_fork();
+		if (p == 0) {
+			ok(setpgid(0, 0));
+			for (int i = 0; i < 30; i++) {
+				if (fork() == 0)
+					break;
+				if (i == round % 8 && write(ready[1], "x", 1) != 1)
+					_exit(1);
+			}
+			for (;;)
+				pause();
+		}
+		check_eq(read(ready[0], &c, 1), 1);
+		ok(kill(-p, SIGTERM));
+		dies(p, SIGTERM);
+		while ((p = wait(NULL)) > 0)
+			continue;
+		check_eq(errno, ECHILD);
+		close(ready[0]);
+		close(ready[1]);
+	}
+}
+
 /* One that comes while a stop is on its way from the queue to its effect is not lost. */
 static void
 sigcont_wins_over_a_stop_before_it(void)
@@ -849,6 +884,7 @@ static const struct test tests[] = {
 	TEST(alarm_returns_what_was_left),
 	TEST(groups_are_signalled_together),
 	TEST(sigcont_and_stop_cancel_each_other),
+	TEST(no_child_escapes_what_its_group_is_sent),
 	TEST(sigcont_wins_over_a_stop_before_it),
 	TEST(terminal_stops_do_nothing_in_orphaned_groups),
 	{ NULL, NULL },

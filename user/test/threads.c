@@ -661,6 +661,61 @@ many_short_threads(void)
 	}
 }
 
+static volatile int let_go;
+
+static int
+spin_until_let_go(void *arg)
+{
+	while (let_go != (int)(long)arg)
+		continue;
+	return 0;
+}
+
+/* By clone itself: glibc's threads begin with calls on their mask. */
+static void *
+make_spinners(void *arg)
+{
+	const int flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
+	char *stack = t_map(4 * PAGE, PROT_READ | PROT_WRITE);
+	volatile int there;
+
+	for (int i = 1;; i++) {
+		there = 1;
+		ok(clone(spin_until_let_go, stack + 4 * PAGE, flags | CLONE_CHILD_CLEARTID, (void *)(long)i, NULL, NULL,
+			 &there));
+		let_go = i;
+		while (there)
+			sched_yield();
+	}
+	return arg;
+}
+
+/* One that is made while another thread takes the stop stops, too. */
+static void
+new_threads_stop_with_their_process(void)
+{
+	int status;
+	pid_t p = t_fork();
+
+	if (p == 0) {
+		pthread_t t;
+
+		zero(pthread_create(&t, NULL, make_spinners, NULL));
+		for (;;)
+			continue;
+	}
+	for (int i = 0; i < 200; i++) {
+		for (volatile int wait = i * 7919 % 200000; wait > 0; wait--)
+			continue;
+		ok(kill(p, SIGSTOP));
+		check_eq(ok(waitpid(p, &status, WUNTRACED)), p);
+		check(WIFSTOPPED(status));
+		ok(kill(p, SIGCONT));
+	}
+	ok(kill(p, SIGKILL));
+	dies(p, SIGKILL);
+}
+
 static void *
 sleep_for_ever(void *arg)
 {
@@ -743,6 +798,7 @@ static const struct test tests[] = {
 	TEST(futex_bitset_requeue_and_wake_op),
 	TEST(robust_mutexes_tell_of_the_dead),
 	TEST(many_short_threads),
+	TEST(new_threads_stop_with_their_process),
 	TEST(cancellation_interrupts_a_sleep),
 	TEST(mapping_from_many_threads),
 	TEST(clone_flags_that_do_not_go_together),
