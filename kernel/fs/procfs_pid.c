@@ -131,7 +131,7 @@ snapshot_signals(struct snapshot *s, struct process *p, const struct thread *t)
 		s->blocked = t->sig.mask;
 	}
 	s->shared_pending = p->pending.set;
-	s->queued = p->pending.count;
+	s->queued = p->signals_queued;
 	for (int i = 0; i < NSIG; i++) {
 		uint64_t handler = p->sighand->action[i].handler;
 

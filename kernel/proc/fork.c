@@ -191,9 +191,9 @@ copy_process(uint64_t flags, int exit_signal, struct process **out)
 	return 0;
 }
 
-/* The new thread's registers and what it inherits of the current thread. */
+/* The registers of p's new thread and what it inherits of the current thread. */
 static int
-copy_thread(struct thread *t, const struct trapframe *tf, const struct clone_request *r)
+copy_thread(struct process *p, struct thread *t, const struct trapframe *tf, const struct clone_request *r)
 {
 	struct thread *me = current;
 	int err = arch_thread_fork(t, tf);
@@ -210,7 +210,7 @@ copy_thread(struct thread *t, const struct trapframe *tf, const struct clone_req
 	t->affinity = me->affinity;
 	t->nice = me->nice;
 	t->policy = me->policy;
-	signal_thread_init(t, me);
+	signal_thread_init(t, p, me);
 	/* Two threads must not run handlers on one alternate stack; a vfork child does not. */
 	if ((r->flags & (CLONE_VM | CLONE_VFORK)) != CLONE_VM)
 		t->sig.altstack = me->sig.altstack;
@@ -336,7 +336,7 @@ clone_common(struct trapframe *tf, const struct clone_request *r)
 		if (r->flags & CLONE_VFORK)
 			p->vfork_wait = &me->child_wait;
 	}
-	err = copy_thread(t, tf, r);
+	err = copy_thread(p, t, tf, r);
 	if (err)
 		goto fail_process;
 	t->process = p;

@@ -210,7 +210,7 @@ process_start_init(void)
 	p->dumpable = true;
 	p->exit_signal = SIGCHLD;
 	p->start_time = clock_monotonic();
-	signal_thread_init(t, NULL);
+	signal_thread_init(t, p, NULL);
 	t->process = p;
 	s = spin_lock_irq(&process_lock);
 	if (process_link(p, t) || p->pid != 1)

@@ -214,7 +214,7 @@ process_alloc(struct process **out)
 	list_init(&p->children);
 	list_init(&p->sibling);
 	list_init(&p->group_link);
-	sigqueue_init(&p->pending);
+	sigqueue_init(&p->pending, &p->signals_queued);
 	wait_queue_init(&p->child_wait);
 	spin_init(&p->lock);
 	*out = p;

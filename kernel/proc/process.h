@@ -111,6 +111,7 @@ struct process {
 	struct sighand *sighand;   /* fixed but in exec */
 	struct sigqueue pending;   /* [sighand lock] */
 	struct rlimit rlimit[RLIM_NLIMITS]; /* [lock] */
+	unsigned signals_queued;   /* [sighand lock] entries there and on its threads' queues */
 	struct file *exe;	   /* [lock] the running program */
 
 	uint64_t start_time; /* monotonic ns */

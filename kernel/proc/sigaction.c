@@ -154,11 +154,11 @@ signal_action(int signo, const struct sigaction *act, struct sigaction *old)
 /* ---- Fork, exec, exit ------------------------------------------------------------------------ */
 
 void
-signal_thread_init(struct thread *t, const struct thread *parent)
+signal_thread_init(struct thread *t, struct process *p, const struct thread *parent)
 {
 	t->sig = (struct thread_signals){.mask = parent ? parent->sig.mask : 0};
 	t->sig.altstack.flags = SS_DISABLE;
-	sigqueue_init(&t->sig.pending);
+	sigqueue_init(&t->sig.pending, &p->signals_queued);
 }
 
 void

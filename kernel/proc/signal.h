@@ -160,7 +160,7 @@ struct sigstack {
 struct sigqueue {
 	sigset_t set;	    /* which are pending */
 	struct list queued; /* struct sigqueue_entry, in order of arrival */
-	unsigned count;	    /* entries in queued, for RLIMIT_SIGPENDING */
+	unsigned *count;    /* of its process: entries of all its queues, for RLIMIT_SIGPENDING */
 };
 
 /* The siginfo of one pending signal; posix timers embed theirs, the others are kmalloc'ed. */
@@ -252,9 +252,10 @@ must_use int signal_set_altstack(const struct sigstack *ss, uint64_t sp);
 must_use int signal_action(int signo, const struct sigaction *act, struct sigaction *old);
 
 /* ---- For fork, exec and exit ----------------------------------------------------------------- */
-void sigqueue_init(struct sigqueue *q);
-/* A new thread: nothing pending, the mask of parent (NULL: empty); no alternate stack. */
-void signal_thread_init(struct thread *t, const struct thread *parent);
+/* An empty queue of a process that counts its entries in *count. */
+void sigqueue_init(struct sigqueue *q, unsigned *count);
+/* A new thread of p: nothing pending, the mask of parent (NULL: empty); no alternate stack. */
+void signal_thread_init(struct thread *t, struct process *p, const struct thread *parent);
 /* exec: handled signals become default, no alternate stack.  The sighand is not shared any more. */
 void signal_exec(struct process *p);
 /* Thread t (the current one) ends: frees what is pending for it; others take over the process's.

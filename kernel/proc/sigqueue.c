@@ -13,10 +13,10 @@
 	 SIGMASK(SIGFPE) | SIGMASK(SIGSYS))
 
 void
-sigqueue_init(struct sigqueue *q)
+sigqueue_init(struct sigqueue *q, unsigned *count)
 {
 	q->set = 0;
-	q->count = 0;
+	q->count = count;
 	list_init(&q->queued);
 }
 
@@ -25,7 +25,7 @@ append(struct sigqueue *q, struct sigqueue_entry *e)
 {
 	e->queue = q;
 	list_push_back(&q->queued, &e->link);
-	q->count++;
+	(*q->count)++;
 	q->set |= SIGMASK(e->info.signo);
 }
 
@@ -33,7 +33,7 @@ static void
 detach(struct sigqueue_entry *e)
 {
 	list_remove(&e->link);
-	e->queue->count--;
+	(*e->queue->count)--;
 	e->queue = NULL;
 }
 
@@ -51,7 +51,7 @@ sigqueue_add(struct sigqueue *q, const struct siginfo *info, uint64_t limit)
 		return 0;
 	}
 	/* As Linux: the limit does not bind the kernel's and kill's standard signals. */
-	if (q->count < limit || (signo < SIGRTMIN && info->code >= 0))
+	if (*q->count < limit || (signo < SIGRTMIN && info->code >= 0))
 		e = kmalloc(sizeof(*e));
 	if (!e) {
 		if (signo >= SIGRTMIN && info->code != SI_USER)

@@ -11,7 +11,7 @@
 /* ---- Queues (sigqueue.c); the caller holds the sighand lock -------------------------------------
  *
  * Makes info->signo pending.  Standard signals collapse into one; real-time ones queue.  limit:
- * most entries that q may hold.  0, or -EAGAIN (a real-time signal whose info finds no room).
+ * most entries that the queues of its process may hold.  0, or -EAGAIN (a real-time signal whose info finds no room).
  */
 must_use int sigqueue_add(struct sigqueue *q, const struct siginfo *info, uint64_t limit);
 /* As above with an entry that is already there.  False: it is still queued. */

@@ -559,6 +559,28 @@ real_time_signals_queue_in_order(void)
 	exits(p, 0);
 }
 
+/* The limit is one for all queues: no thread's own is another one's to fill. */
+static void
+the_limit_of_queued_signals_counts_every_queue(void)
+{
+	struct rlimit most = { 20, 20 };
+	union sigval none = { .sival_int = 0 };
+	siginfo_t info = { .si_signo = SIGRTMIN, .si_code = SI_QUEUE };
+	sigset_t s = set_of(SIGRTMIN);
+	int queued = 0;
+
+	ok(sigprocmask(SIG_BLOCK, &s, NULL));
+	ok(setrlimit(RLIMIT_SIGPENDING, &most));
+	while (syscall(SYS_rt_tgsigqueueinfo, getpid(), gettid(), SIGRTMIN, &info) == 0)
+		queued++;
+	check_eq(errno, EAGAIN);
+	check(queued > 0 && queued <= 20);
+	fails(sigqueue(getpid(), SIGRTMIN, none), EAGAIN);
+	check_eq(ok(sigtimedwait(&s, NULL, &(struct timespec){ 0, 0 })), SIGRTMIN);
+	ok(sigqueue(getpid(), SIGRTMIN, none));
+	fails(sigqueue(getpid(), SIGRTMIN, none), EAGAIN);
+}
+
 static void
 sigtimedwait_takes_what_comes(void)
 {
@@ -882,6 +904,7 @@ static const struct test tests[] = {
 	TEST(longjmp_out_of_handlers),
 	TEST(interval_timers),
 	TEST(alarm_returns_what_was_left),
+	TEST(the_limit_of_queued_signals_counts_every_queue),
 	TEST(groups_are_signalled_together),
 	TEST(sigcont_and_stop_cancel_each_other),
 	TEST(no_child_escapes_what_its_group_is_sent),
