@@ -91,6 +91,7 @@ struct process {
 	int stop_signal; /* [sighand lock] stopped by this signal; 0: runs */
 	bool stop_taken; /* [sighand lock] a stop was taken off a queue, and no SIGCONT came since */
 	unsigned signals_to_many; /* atomic: how often it was one of those that a signal was sent to */
+	bool tell_continued; /* [process_lock] a thread that lives on is to tell the parent so */
 	bool stop_reported, cont_pending; /* [process_lock] what wait4 may report */
 	struct wait_queue child_wait; /* waits of wait4 and waitid */
 	int exit_signal;	      /* sent to the parent */

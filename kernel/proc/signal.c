@@ -63,7 +63,7 @@ static bool
 has_work(const struct process *p, const struct thread *t)
 {
 	return ((t->sig.pending.set | p->pending.set) & ~t->sig.mask) || p->stop_signal ||
-	       p->exiting || t->sig.die || t->sig.notify_cont;
+	       p->exiting || t->sig.die || p->tell_continued;
 }
 
 void
@@ -114,8 +114,8 @@ job_control(struct process *p, int signo)
 		return;
 	p->stop_signal = 0;
 	p->cont_pending = true;
-	/* A thread of the process tells the parent: the sender here may be an interrupt. */
-	list_first(&p->threads, struct thread, siblings)->sig.notify_cont = true;
+	/* The first thread to come by tells the parent: the sender here may be an interrupt. */
+	p->tell_continued = true;
 	list_for_each(t, &p->threads, siblings)
 		signal_wake(t, BIT(THREAD_STOPPED));
 }
@@ -400,12 +400,14 @@ join_stop(struct process *p, struct thread *t)
 }
 
 static void
-notify_continued(struct process *p, struct thread *t)
+notify_continued(struct process *p)
 {
 	irqstate_t s = spin_lock_irq(&process_lock);
 
-	t->sig.notify_cont = false;
-	process_notify_stop(p, CLD_CONTINUED);
+	if (p->tell_continued) {
+		p->tell_continued = false;
+		process_notify_stop(p, CLD_CONTINUED);
+	}
 	spin_unlock_irq(&process_lock, s);
 }
 
@@ -490,9 +492,9 @@ next_handler(struct siginfo *info, struct sigaction *act)
 			spin_unlock_irq(&sh->lock, s);
 			thread_exit(p->exit_status);
 		}
-		if (unlikely(t->sig.notify_cont)) {
+		if (unlikely(p->tell_continued)) {
 			spin_unlock_irq(&sh->lock, s);
-			notify_continued(p, t);
+			notify_continued(p);
 			continue;
 		}
 		if (unlikely(p->stop_signal)) {

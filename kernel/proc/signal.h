@@ -182,7 +182,6 @@ struct thread_signals {
 	sigset_t forced; /* faults that must kill even process 1 */
 	bool die;	 /* ends alone at the next return to user mode (group exit, exec) */
 	bool stopped;	 /* has joined the group stop */
-	bool notify_cont; /* is to tell the parent that the process continued */
 };
 
 /* ---- Sending ------------------------------------------------------------------------------------
