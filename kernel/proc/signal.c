@@ -162,7 +162,7 @@ send(struct process *p, struct thread *t, const struct siginfo *info, struct sig
 {
 	int signo = info->signo, err = 0;
 	irqstate_t s;
-	bool taken = signal_tree_lock(&s), fresh = false;
+	bool taken = signal_tree_lock(&s), fresh = false, pends = false;
 	struct sighand *sh = p->sighand;
 
 	if (p->state != PROCESS_ALIVE || !sh || list_empty(&p->threads))
@@ -179,12 +179,13 @@ send(struct process *p, struct thread *t, const struct siginfo *info, struct sig
 				fresh = sigqueue_add_entry(q, e);
 			else
 				err = sigqueue_add(q, info, p->rlimit[RLIMIT_SIGPENDING].cur);
-			if (!err)
+			pends = !err;
+			if (pends)
 				wake_target(p, t, signo);
 		}
 	}
 	spin_unlock(&sh->lock);
-	if (unlikely(!list_empty(&signal_arrival.waiters)))
+	if (pends)
 		wake_all(&signal_arrival);
 out:
 	signal_tree_unlock(taken, s);
