@@ -8,6 +8,8 @@
 
 /* ---- Constants ------------------------------------------------------------------------------- */
 
+#define ARCH_MINSIGSTKSZ 5120 /* the least that sigaltstack takes */
+
 /*
  * Where everything was linked to be; kernel/mm/layout.h says where it is.  The direct map and the stack
  * area may move up by REGION_PLACES GiB; physical memory beyond DIRECT_MAP_MAX is left alone.

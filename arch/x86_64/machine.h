@@ -7,6 +7,8 @@
 
 /* ---- Constants ------------------------------------------------------------------------------- */
 
+#define ARCH_MINSIGSTKSZ 2048 /* the least that sigaltstack takes */
+
 /*
  * Where everything was linked to be; kernel/mm/layout.h says where it is.  The direct map and the stack
  * area may move up by REGION_PLACES GiB; physical memory beyond DIRECT_MAP_MAX is left alone.

@@ -107,7 +107,7 @@ signal_set_altstack(const struct sigstack *ss, uint64_t sp)
 		*a = (struct sigstack){.flags = ss->flags};
 		return 0;
 	}
-	if (ss->size < MINSIGSTKSZ)
+	if (ss->size < ARCH_MINSIGSTKSZ)
 		return -ENOMEM;
 	*a = (struct sigstack){.sp = ss->sp, .flags = ss->flags, .size = ss->size};
 	return 0;

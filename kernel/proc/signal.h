@@ -151,7 +151,6 @@ struct sigstack {
 #define SS_ONSTACK    1
 #define SS_DISABLE    2
 #define SS_AUTODISARM (1u << 31)
-#define MINSIGSTKSZ   2048
 
 /*
  * Pending signals of a thread, or those of a process that any of its threads may take.  A signal in

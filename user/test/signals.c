@@ -606,6 +606,16 @@ sigtimedwait_takes_what_comes(void)
 }
 
 static void
+an_alternate_stack_has_a_least_size(void)
+{
+	stack_t s = { .ss_sp = t_map(4 * PAGE, PROT_READ | PROT_WRITE), .ss_size = T_MINSIGSTKSZ - 1 };
+
+	fails(syscall(SYS_sigaltstack, &s, NULL), ENOMEM);
+	s.ss_size++;
+	ok(syscall(SYS_sigaltstack, &s, NULL));
+}
+
+static void
 sigsuspend_swaps_the_mask(void)
 {
 	sigset_t none, now;
@@ -896,6 +906,7 @@ static const struct test tests[] = {
 	TEST(real_time_signals_queue_in_order),
 	TEST(sigtimedwait_takes_what_comes),
 	TEST(sigsuspend_swaps_the_mask),
+	TEST(an_alternate_stack_has_a_least_size),
 	TEST(vector_registers_survive_and_stand_in_the_frame),
 	TEST(handlers_start_with_clean_flags_and_aligned_stack),
 	TEST(general_registers_survive),

@@ -9,6 +9,7 @@
 #define T_MMAP_END	  T_USER_END
 #define T_NO_ADDRESS_CODE SEGV_MAPERR
 #define T_NO_ADDRESS(a)	  (a)
+#define T_MINSIGSTKSZ	  5120 /* libc's name is for what a frame takes on this machine */
 #define T_NO_TLS	  0UL /* what the TLS register does not take; 0: it takes all */
 
 #define T_CODE_RETURN {0xc0, 0x03, 0x5f, 0xd6}

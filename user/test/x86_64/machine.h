@@ -9,6 +9,7 @@
 #define T_MMAP_END	  (T_USER_END - 4096)
 #define T_NO_ADDRESS_CODE SI_KERNEL
 #define T_NO_ADDRESS(a)	  0
+#define T_MINSIGSTKSZ	  2048 /* libc's name is for what a frame takes on this machine */
 #define T_NO_TLS	  (1UL << 63) /* what the TLS register does not take; 0: it takes all */
 
 #define T_CODE_RETURN {0xc3}
