@@ -320,8 +320,16 @@ status_show(struct text *t, const struct proc_node *n)
 
 	if (err)
 		return err;
-	text_printf(t, "Name:\t%s\nState:\t%c (%s)\nTgid:\t%d\nNgid:\t0\nPid:\t%d\nPPid:\t%d\n",
-		    s.name, s.state, state_name(s.state), s.tgid, s.id, s.ppid);
+	/* A name of several lines would make up fields of its own. */
+	text_printf(t, "Name:\t");
+	for (const char *c = s.name; *c; c++) {
+		if (*c == '\n' || *c == '\\')
+			text_printf(t, "\\%c", *c == '\n' ? 'n' : '\\');
+		else
+			text_printf(t, "%c", *c);
+	}
+	text_printf(t, "\nState:\t%c (%s)\nTgid:\t%d\nNgid:\t0\nPid:\t%d\nPPid:\t%d\n",
+		    s.state, state_name(s.state), s.tgid, s.id, s.ppid);
 	text_printf(t, "TracerPid:\t0\n");
 	print_identity(t, p);
 	files = take_files(p);

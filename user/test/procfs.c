@@ -73,6 +73,18 @@ self_is_the_caller(void)
 }
 
 static void
+a_name_of_several_lines_is_one_in_status(void)
+{
+	static const char start[] = "Name:\ta\\nUid:\\\\b\n";
+
+	ok(prctl(PR_SET_NAME, "a\nUid:\\b", 0, 0, 0));
+	check(slurp("/proc/self/status") > 0);
+	check(strncmp(text, start, strlen(start)) == 0);
+	check(slurp("/proc/self/comm") > 0);
+	check(strcmp(text, "a\nUid:\\b\n") == 0);
+}
+
+static void
 stat_has_every_field(void)
 {
 	int fields = 1;
@@ -384,6 +396,7 @@ processes_end_while_they_are_read(void)
 
 static const struct test tests[] = {
 	TEST(self_is_the_caller),
+	TEST(a_name_of_several_lines_is_one_in_status),
 	TEST(stat_has_every_field),
 	TEST(maps_tell_of_a_mapping),
 	TEST(arguments_and_environment),
