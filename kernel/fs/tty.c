@@ -143,6 +143,14 @@ session_end(struct tty *t)
 	signal_tree_unlock(taken, s);
 }
 
+/* There is room for input again: whoever waits to type may go on. */
+static void
+tell_drained(struct tty *t)
+{
+	if (t->driver->drained)
+		t->driver->drained(t);
+}
+
 void
 tty_hangup(struct tty *t)
 {
@@ -153,6 +161,7 @@ tty_hangup(struct tty *t)
 	tty_flush_input(t);
 	spin_unlock_irq(&t->lock, s);
 	session_end(t);
+	tell_drained(t);
 	wake_all(&t->read_wait);
 	wake_all(&t->write_wait);
 }
@@ -376,10 +385,10 @@ tty_read(struct file *f, struct uio *u, uint64_t *pos unused)
 			interval = t->termios.cc[VTIME] * 100 * NSEC_PER_MSEC;
 		}
 		n = tty_take(t, buf, MIN(u->left, sizeof(buf)), &end);
-		drained = n && tty_input_room(t) > TTY_BUFFER / 2;
+		drained = (n || end) && tty_input_room(t) > TTY_BUFFER / 2;
 		spin_unlock_irq(&t->lock, s);
-		if (drained && t->driver->drained)
-			t->driver->drained(t);
+		if (drained)
+			tell_drained(t);
 		if (n) {
 			ssize_t moved = uio_write_to(u, buf, n);
 
@@ -522,6 +531,8 @@ set_termios(struct tty *t, uaddr_t arg, size_t size, bool flush)
 	t->termios = new;
 	tty_termios_changed(t, &old);
 	spin_unlock_irq(&t->lock, s);
+	if (flush)
+		tell_drained(t);
 	return 0;
 }
 
@@ -589,8 +600,7 @@ tty_control(struct tty *t, unsigned cmd, uint64_t arg)
 			s = spin_lock_irq(&t->lock);
 			tty_flush_input(t);
 			spin_unlock_irq(&t->lock, s);
-			if (t->driver->drained)
-				t->driver->drained(t);
+			tell_drained(t);
 		}
 		return 0;
 	default: /* TCSBRK, TCSBRKP: nothing is queued, and no line to break */

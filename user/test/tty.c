@@ -3,6 +3,7 @@
  * controlling terminal, as init gives it.
  */
 #include "user/test/test.h"
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/time.h>
@@ -224,6 +225,37 @@ new_pair(char name[32])
 	return master;
 }
 
+/*
+ * TCSAFLUSH makes room for whoever types, as tcflush does.  Linux keeps what is typed in buffers before those that
+ * it flushes, so that there may still be no room.
+ */
+static void
+who_types_waits_for_room_and_no_longer(void)
+{
+	struct termios t;
+	char name[32], many[256];
+	int master = new_pair(name), slave = ok(open(name, O_RDWR | O_NOCTTY));
+	struct pollfd pfd = { .fd = master, .events = POLLOUT };
+	pid_t p;
+
+	if (access("/proc/harden", F_OK) != 0)
+		return;
+	ok(fcntl(master, F_SETFL, O_NONBLOCK));
+	ok(tcgetattr(slave, &t));
+	cfmakeraw(&t);
+	ok(tcsetattr(slave, TCSANOW, &t));
+	memset(many, 'x', sizeof(many));
+	while (write(master, many, sizeof(many)) > 0)
+		continue;
+	check_eq(errno, EAGAIN);
+	p = t_fork();
+	if (p == 0)
+		_exit(poll(&pfd, 1, -1) == 1 && (pfd.revents & POLLOUT) ? 0 : 1);
+	t_msleep(30);
+	ok(tcsetattr(slave, TCSAFLUSH, &t));
+	exits(p, 0);
+}
+
 /* Opens once more what fd has. */
 static int
 reopen(int fd)
@@ -328,6 +360,7 @@ static const struct test tests[] = {
 	TEST(names_of_terminals_are_their_masters),
 	TEST(a_kept_node_is_not_the_next_pairs),
 	TEST(writing_to_a_full_line_is_interrupted),
+	TEST(who_types_waits_for_room_and_no_longer),
 	{ NULL, NULL },
 };
 
