@@ -155,23 +155,23 @@ echo_byte(struct tty *t, uint8_t c)
 		(void)tty_output(t, &c, 1);
 }
 
-/* The column after the line as edited so far, up to ring position end. */
+/* How far a tab at the end of the line as edited so far goes; no further back than to the tab before it. */
 static unsigned
-column_at(const struct tty *t, uint32_t end)
+tab_width(const struct tty *t)
 {
-	unsigned col = t->line_column;
+	unsigned col = 0;
 
-	for (uint32_t p = t->canon; p != end; p++) {
-		uint8_t c = t->ring[p & MASK];
+	for (uint32_t p = t->head; p != t->canon;) {
+		uint8_t c = t->ring[--p & MASK];
 
 		if (c == '\t')
-			col = (col | 7) + 1;
-		else if (is_control(c))
+			return 8 - col % 8;
+		if (is_control(c))
 			col += l_flag(t, ECHOCTL) ? 2 : 0;
 		else if (!is_continuation(t, c))
 			col++;
 	}
-	return col;
+	return 8 - (t->line_column + col) % 8;
 }
 
 static void
@@ -182,10 +182,8 @@ echo_erase(struct tty *t, uint8_t c, bool erase_key)
 	if (erase_key && !l_flag(t, ECHOE)) {
 		echo_byte(t, t->termios.cc[VERASE]);
 	} else if (c == '\t') {
-		unsigned col = column_at(t, t->head), n = t->column > col ? t->column - col : 0;
-
 		/* Counted first: without OPOST nobody keeps the column. */
-		for (n = MIN(n, 8u); n > 0; n--)
+		for (unsigned n = MIN(tab_width(t), t->column); n > 0; n--)
 			echo_raw(t, "\b");
 	} else {
 		if (is_control(c) && l_flag(t, ECHOCTL))
