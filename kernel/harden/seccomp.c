@@ -39,6 +39,7 @@ struct seccomp_filter {
 	struct refcount refs;
 	bool log; /* whatever it does not simply allow is reported */
 	unsigned n;
+	uint64_t stamp; /* [process_lock] see diverged */
 	struct seccomp_filter *older;
 	struct bpf_insn code[];
 };
@@ -247,27 +248,24 @@ seccomp_strict(void)
 	return err;
 }
 
-/* Whether a, which may be none, is b or one that b was put on top of. */
-static bool
-is_ancestor(const struct seccomp_filter *a, const struct seccomp_filter *b)
-{
-	while (a && b && a != b)
-		b = b->older;
-	return !a || a == b;
-}
-
-/* The tid of a thread of the process that the current one's filters cannot be given to, or 0. */
+/*
+ * The tid of a thread of the process that the current one's filters cannot be given to, or 0: its newest
+ * filter is none of the current one's.  Those are stamped first, for there may be many of them and of the
+ * threads.
+ */
 static int
 diverged(struct process *p)
 {
-	struct seccomp *mine = &current->seccomp;
+	static uint64_t stamp; /* [process_lock] */
 	struct thread *t;
 
+	stamp++;
+	for (struct seccomp_filter *f = current->seccomp.newest; f; f = f->older)
+		f->stamp = stamp;
 	list_for_each(t, &p->threads, siblings) {
 		if (t == current || t->seccomp.mode == SECCOMP_MODE_DISABLED)
 			continue;
-		if (t->seccomp.mode != SECCOMP_MODE_FILTER ||
-		    !is_ancestor(t->seccomp.newest, mine->newest))
+		if (t->seccomp.mode != SECCOMP_MODE_FILTER || t->seccomp.newest->stamp != stamp)
 			return t->tid;
 	}
 	return 0;
@@ -351,6 +349,7 @@ filter_create(const struct bpf_insn *code, unsigned n, bool log, struct seccomp_
 	refcount_init(&f->refs);
 	f->log = log;
 	f->n = n;
+	f->stamp = 0;
 	f->older = NULL;
 	memcpy(f->code, code, n * sizeof(*code));
 	err = bpf_check(f->code, n);
