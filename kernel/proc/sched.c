@@ -101,6 +101,23 @@ lock_rq_of(struct thread *t, irqstate_t *s)
 	}
 }
 
+/*
+ * t, on no queue, is to go from rq, which is locked, to cpu's: the result, locked instead.  Who changes its
+ * affinity looks for it there from then on; until then that may have happened.
+ */
+static struct run_queue *
+move(struct run_queue *rq, struct thread *t, unsigned cpu)
+{
+	struct run_queue *to = &run_queues[cpu];
+
+	t->cpu = (int)cpu;
+	if (to != rq) {
+		spin_unlock(&rq->lock);
+		spin_lock(&to->lock);
+	}
+	return to;
+}
+
 /* Takes one thread from another CPU's queue for this one.  Interrupts are off, no lock held. */
 static struct thread *
 steal(unsigned cpu)
@@ -205,9 +222,9 @@ put_back(struct run_queue *rq, struct thread *prev, unsigned cpu)
 		return;
 	}
 	/* Its affinity changed: it goes elsewhere, and waits there until it is off this CPU. */
-	spin_unlock(&rq->lock);
-	rq = &run_queues[__builtin_ctzll(prev->affinity & cpus_online)];
-	spin_lock(&rq->lock);
+	do
+		rq = move(rq, prev, (unsigned)__builtin_ctzll(prev->affinity & cpus_online));
+	while (!(prev->affinity & BIT(rq - run_queues)));
 	enqueue(rq, prev);
 	spin_unlock(&rq->lock);
 	arch_send_reschedule((unsigned)(rq - run_queues));
@@ -340,34 +357,36 @@ enqueue_woken(struct run_queue *rq, struct thread *t)
 		arch_send_reschedule(cpu);
 }
 
-static void
-make_ready(struct thread *t)
+/* Queues t, which is ready and on no queue, where it may run.  rq is its own, locked; the result is. */
+static struct run_queue *
+make_ready(struct run_queue *rq, struct thread *t)
 {
-	struct run_queue *rq = &run_queues[choose_cpu(t)];
-	irqstate_t s = spin_lock_irq(&rq->lock);
-
+	do
+		rq = move(rq, t, choose_cpu(t));
+	while (!(t->affinity & BIT(rq - run_queues)));
 	enqueue_woken(rq, t);
-	spin_unlock_irq(&rq->lock, s);
+	return rq;
 }
 
 void
 sched_start(struct thread *t)
 {
 	struct thread *me = current;
-	irqstate_t s = arch_irq_save(); /* the tick takes of the slice, too */
+	irqstate_t s;
+	struct run_queue *rq = lock_rq_of(t, &s); /* and no tick takes of the slice meanwhile */
 
 	t->slice = MAX(me->slice, 0) / 2;
 	me->slice -= t->slice;
-	arch_irq_restore(s);
 	t->state = THREAD_RUNNABLE;
-	make_ready(t);
+	rq = make_ready(rq, t);
+	spin_unlock_irq(&rq->lock, s);
 }
 
 bool
 sched_wake(struct thread *t, unsigned states)
 {
 	irqstate_t s;
-	struct run_queue *rq = lock_rq_of(t, &s), *to;
+	struct run_queue *rq = lock_rq_of(t, &s);
 
 	if (!(states & BIT(__atomic_load_n(&t->state, __ATOMIC_SEQ_CST)))) {
 		spin_unlock_irq(&rq->lock, s);
@@ -378,14 +397,9 @@ sched_wake(struct thread *t, unsigned states)
 		spin_unlock_irq(&rq->lock, s);
 		return true;
 	}
-	to = &run_queues[choose_cpu(t)];
-	if (to != rq) {
-		/* RUNNABLE, on no queue, not running: only the waker that set that state is here. */
-		spin_unlock(&rq->lock);
-		spin_lock(&to->lock);
-	}
-	enqueue_woken(to, t);
-	spin_unlock_irq(&to->lock, s);
+	/* RUNNABLE, on no queue, not running: only the waker that set that state is here. */
+	rq = make_ready(rq, t);
+	spin_unlock_irq(&rq->lock, s);
 	return true;
 }
 
@@ -416,8 +430,8 @@ sched_set_affinity(struct thread *t, uint64_t mask)
 		spin_unlock_irq(&rq->lock, s);
 	} else if (t->on_rq) {
 		dequeue(rq, t);
+		rq = make_ready(rq, t);
 		spin_unlock_irq(&rq->lock, s);
-		make_ready(t);
 	} else { /* running: it leaves when it next schedules; sleeping: choose_cpu sees the mask */
 		__atomic_fetch_or(&t->work, WORK_RESCHED, __ATOMIC_RELAXED);
 		spin_unlock_irq(&rq->lock, s);
