@@ -58,8 +58,8 @@ sys_getegid(struct trapframe *tf unused)
 	return cred()->egid;
 }
 
-long
-sys_setuid(struct trapframe *tf)
+static long
+change_setuid(struct trapframe *tf)
 {
 	uint32_t uid = arg_uint(tf, 0);
 	struct cred c = *cred();
@@ -75,8 +75,8 @@ sys_setuid(struct trapframe *tf)
 	return 0;
 }
 
-long
-sys_setgid(struct trapframe *tf)
+static long
+change_setgid(struct trapframe *tf)
 {
 	uint32_t gid = arg_uint(tf, 0);
 	struct cred c = *cred();
@@ -92,8 +92,8 @@ sys_setgid(struct trapframe *tf)
 	return 0;
 }
 
-long
-sys_setreuid(struct trapframe *tf)
+static long
+change_setreuid(struct trapframe *tf)
 {
 	uint32_t r = arg_uint(tf, 0), e = arg_uint(tf, 1);
 	const struct cred *old = cred();
@@ -116,8 +116,8 @@ sys_setreuid(struct trapframe *tf)
 	return 0;
 }
 
-long
-sys_setregid(struct trapframe *tf)
+static long
+change_setregid(struct trapframe *tf)
 {
 	uint32_t r = arg_uint(tf, 0), e = arg_uint(tf, 1);
 	const struct cred *old = cred();
@@ -147,8 +147,8 @@ is_one_of(uint32_t id, uint32_t a, uint32_t b, uint32_t c)
 	return id == KEEP || id == a || id == b || id == c;
 }
 
-long
-sys_setresuid(struct trapframe *tf)
+static long
+change_setresuid(struct trapframe *tf)
 {
 	uint32_t r = arg_uint(tf, 0), e = arg_uint(tf, 1), s = arg_uint(tf, 2);
 	struct cred c = *cred();
@@ -168,8 +168,8 @@ sys_setresuid(struct trapframe *tf)
 	return 0;
 }
 
-long
-sys_setresgid(struct trapframe *tf)
+static long
+change_setresgid(struct trapframe *tf)
 {
 	uint32_t r = arg_uint(tf, 0), e = arg_uint(tf, 1), s = arg_uint(tf, 2);
 	struct cred c = *cred();
@@ -215,8 +215,8 @@ sys_getresgid(struct trapframe *tf)
 }
 
 /* Both return the old value whatever happens. */
-long
-sys_setfsuid(struct trapframe *tf)
+static long
+change_setfsuid(struct trapframe *tf)
 {
 	uint32_t id = arg_uint(tf, 0);
 	struct cred c = *cred();
@@ -229,8 +229,8 @@ sys_setfsuid(struct trapframe *tf)
 	return old;
 }
 
-long
-sys_setfsgid(struct trapframe *tf)
+static long
+change_setfsgid(struct trapframe *tf)
 {
 	uint32_t id = arg_uint(tf, 0);
 	struct cred c = *cred();
@@ -261,8 +261,8 @@ sys_getgroups(struct trapframe *tf)
 	return n;
 }
 
-long
-sys_setgroups(struct trapframe *tf)
+static long
+change_setgroups(struct trapframe *tf)
 {
 	int size = arg_int(tf, 0);
 	struct cred c = *cred();
@@ -285,6 +285,76 @@ sys_setgroups(struct trapframe *tf)
 	}
 	commit_cred(&c);
 	return 0;
+}
+
+/*
+ * Each of these takes what is, and puts back what shall be: one after the other, or a thread with an old copy
+ * would bring back what another has just given up.
+ */
+static long
+in_turn(struct trapframe *tf, long (*change)(struct trapframe *tf))
+{
+	static struct mutex turn = MUTEX_INIT(turn);
+	long result;
+
+	mutex_lock(&turn);
+	result = change(tf);
+	mutex_unlock(&turn);
+	return result;
+}
+
+long
+sys_setuid(struct trapframe *tf)
+{
+	return in_turn(tf, change_setuid);
+}
+
+long
+sys_setgid(struct trapframe *tf)
+{
+	return in_turn(tf, change_setgid);
+}
+
+long
+sys_setreuid(struct trapframe *tf)
+{
+	return in_turn(tf, change_setreuid);
+}
+
+long
+sys_setregid(struct trapframe *tf)
+{
+	return in_turn(tf, change_setregid);
+}
+
+long
+sys_setresuid(struct trapframe *tf)
+{
+	return in_turn(tf, change_setresuid);
+}
+
+long
+sys_setresgid(struct trapframe *tf)
+{
+	return in_turn(tf, change_setresgid);
+}
+
+long
+sys_setfsuid(struct trapframe *tf)
+{
+	return in_turn(tf, change_setfsuid);
+}
+
+long
+sys_setfsgid(struct trapframe *tf)
+{
+	return in_turn(tf, change_setfsgid);
+}
+
+long
+sys_setgroups(struct trapframe *tf)
+{
+	return in_turn(tf, change_setgroups);
 }
 
 /* ---- Capabilities (capget(2)) ---------------------------------------------------------------- */

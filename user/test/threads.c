@@ -450,6 +450,41 @@ open_a_file(void *arg)
 	return (void *)(long)fd;
 }
 
+static volatile int times_set;
+
+static void *
+set_and_set(void *arg)
+{
+	for (;; times_set++)
+		syscall(SYS_setfsuid, 0);
+	return arg;
+}
+
+/* By the calls themselves: libc's have every thread change with the others. */
+static void
+root_that_is_given_up_does_not_come_back(void)
+{
+	for (int i = 0; i < 60; i++) {
+		pid_t p = t_fork();
+
+		if (p == 0) {
+			uid_t r, e, s;
+			pthread_t t;
+
+			zero(pthread_create(&t, NULL, set_and_set, NULL));
+			while (times_set < 10)
+				sched_yield();
+			ok(syscall(SYS_setresuid, STUDENT, STUDENT, STUDENT));
+			for (int k = 0; k < 20; k++) {
+				ok(syscall(SYS_getresuid, &r, &e, &s));
+				check(r == STUDENT && e == STUDENT && s == STUDENT);
+			}
+			_exit(0);
+		}
+		exits(p, 0);
+	}
+}
+
 static void
 files_and_cwd_are_shared(void)
 {
@@ -792,6 +827,7 @@ static const struct test tests[] = {
 	TEST(ids_are_those_of_the_process),
 	TEST(signals_reach_the_thread_meant),
 	TEST(setuid_changes_every_thread),
+	TEST(root_that_is_given_up_does_not_come_back),
 	TEST(files_and_cwd_are_shared),
 	TEST(futex_wait_and_wake),
 	TEST(futex_between_processes),
