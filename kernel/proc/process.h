@@ -111,8 +111,8 @@ struct process {
 	struct fs_context *fs;	   /* cwd, root, umask; shared by reference */
 	struct sighand *sighand;   /* fixed but in exec */
 	struct sigqueue pending;   /* [sighand lock] */
-	struct rlimit rlimit[RLIM_NLIMITS]; /* [lock] */
 	unsigned signals_queued;   /* [sighand lock] entries there and on its threads' queues */
+	struct rlimit rlimit[RLIM_NLIMITS]; /* [lock] */
 	struct file *exe;	   /* [lock] the running program */
 
 	uint64_t start_time; /* monotonic ns */
