@@ -247,9 +247,11 @@ signal_send_kernel(struct process *p, int signo)
 }
 
 void
-signal_sent_to_many(struct process *p)
+signal_sent_to_many(struct process *p, int signo)
 {
-	__atomic_fetch_add(&p->signals_to_many, 1, __ATOMIC_RELEASE);
+	/* No child can miss what is ignored, or what the sender may not send: else anybody could keep it from forking. */
+	if (signo > 0 && (READ_ONCE(p->pending.set) & SIGMASK(signo)))
+		__atomic_fetch_add(&p->signals_to_many, 1, __ATOMIC_RELEASE);
 }
 
 int
@@ -262,7 +264,7 @@ signal_send_group(int pgid, int signo)
 
 	for_each_in_group (p, pgid) {
 		signal_send_kernel(p, signo);
-		signal_sent_to_many(p);
+		signal_sent_to_many(p, signo);
 		err = 0;
 	}
 	signal_tree_unlock(taken, s);

@@ -196,8 +196,8 @@ must_use int signal_queue_thread(struct thread *t, const struct siginfo *info);
 must_use int signal_queue_process(struct process *p, const struct siginfo *info);
 /* A signal from the kernel (SI_KERNEL) to a process.  False: it is ignored, or waited already. */
 bool signal_send_kernel(struct process *p, int signo);
-/* p was sent a signal, as one of many: its fork under way must not miss it.  process_lock is held. */
-void signal_sent_to_many(struct process *p);
+/* p was to be sent a signal, as one of many: its fork under way must not miss it.  process_lock is held. */
+void signal_sent_to_many(struct process *p, int signo);
 /* To every process of a group: 0 or -ESRCH. */
 int signal_send_group(int pgid, int signo);
 /* A posix timer's own entry, which is not allocated.  False: dropped, or still queued. */

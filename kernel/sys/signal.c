@@ -90,7 +90,7 @@ send_group(int pgid, const struct siginfo *info)
 
 	for_each_in_group (p, pgid) {
 		err = send_checked(p, NULL, info);
-		signal_sent_to_many(p);
+		signal_sent_to_many(p, info->signo);
 		sent |= !err;
 	}
 	return sent ? 0 : err;
@@ -109,7 +109,7 @@ send_all(const struct siginfo *info)
 		if (p == init_process || p == current->process)
 			continue;
 		err = send_checked(p, NULL, info);
-		signal_sent_to_many(p);
+		signal_sent_to_many(p, info->signo);
 		/* As Linux: those that one may not signal are passed over without complaint. */
 		if (result == -ESRCH)
 			result = 0;
