@@ -5,7 +5,6 @@ The tree has as many labs as it has; a second one, which is small, comes from se
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
@@ -443,7 +442,7 @@ def test_objects_of_the_editable_files_stay_only_where_they_are_no_answer(
     if from_course:
         (tmp_path / MARK).touch()
     with pytest.raises(Asked) as asked:
-        command.do_grade(argparse.Namespace(lab="second", arch="x86_64", source=str(tmp_path), student=None, trust=True))
+        command.do_grade(command.parser().parse_args(["grade", "second", "--from", str(tmp_path), "--trust"]))
     root, answers = asked.value.args
     answer = "kernel/harden/usercopy.c"
     assert answers == ((root / answer).read_bytes() == (two_labs / answer).read_bytes()) == (not from_course)
