@@ -13,7 +13,7 @@ import re
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from struct import iter_unpack
 from typing import TYPE_CHECKING, NamedTuple
@@ -259,17 +259,23 @@ class _Layouts:
     def __init__(self, name: str, elf: ELFFile, believed: Collection[str] | None) -> None:
         self.name, self._elf, self._believed = name, elf, believed
         self._units: dict[int, dict[str, DIE]] = {}     # by offset: those that were read, and what each defines
+        # What was asked, of this image alone: a cache of the class would keep all that ever were.
+        self._offsets: dict[tuple[str, str], int] = {}
+        self._sizes: dict[tuple[str, str], int] = {}
 
-    @lru_cache(maxsize=None)
     def offsetof(self, struct: str, member: str) -> int:
         """As Image.offsetof."""
-        return self._find(struct, member)[0]
+        key = struct, member
+        if key not in self._offsets:
+            self._offsets[key] = self._find(struct, member)[0]
+        return self._offsets[key]
 
-    @lru_cache(maxsize=None)
     def sizeof(self, struct: str, member: str = "") -> int:
         """As Image.sizeof."""
-        die = self._find(struct, member)[1] if member else self._struct(struct)
-        return _size(die)
+        key = struct, member
+        if key not in self._sizes:
+            self._sizes[key] = _size(self._find(struct, member)[1] if member else self._struct(struct))
+        return self._sizes[key]
 
     def _find(self, struct: str, member: str) -> tuple[int, DIE]:
         die, offset = self._struct(struct), 0

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import struct
 import subprocess
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -129,6 +131,17 @@ def test_what_is_missing_is_named(image: Image) -> None:
         image.offsetof("struct vm", "pt.nothing")
     with pytest.raises(ImageError, match="no such file"):
         Image("/nonexistent")
+
+
+def test_nobody_keeps_the_layouts_of_an_image_that_is_closed(path: Path) -> None:
+    """Who proves labs opens hundreds."""
+    opened = Image(path)
+    assert opened.offsetof("struct vm", "all") and opened.sizeof("struct vm")
+    layouts = weakref.ref(opened._layouts)
+    opened.close()
+    del opened
+    gc.collect()
+    assert layouts() is None
 
 
 def test_addresses_become_names_and_a_slide_moves_them(path: Path, image: Image) -> None:
