@@ -7,6 +7,7 @@ was opened with slide None is not placed yet: it knows names, sizes and layouts,
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
 import re
@@ -21,6 +22,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from elftools.dwarf.die import DIE
 from elftools.dwarf.dwarfinfo import DWARFInfo
 from elftools.elf.elffile import ELFFile
+
+from grade.dwarf import name_of_unit
 
 if TYPE_CHECKING:
     from grade.qemu import Machine
@@ -259,6 +262,7 @@ class _Layouts:
     def __init__(self, name: str, elf: ELFFile, believed: Collection[str] | None) -> None:
         self.name, self._elf, self._believed = name, elf, believed
         self._units: dict[int, dict[str, DIE]] = {}     # by offset: those that were read, and what each defines
+        self._sections: dict[str, bytes] = {}
         # What was asked, of this image alone: a cache of the class would keep all that ever were.
         self._offsets: dict[tuple[str, str], int] = {}
         self._sizes: dict[tuple[str, str], int] = {}
@@ -311,19 +315,20 @@ class _Layouts:
 
     @cached_property
     def _info(self) -> bytes:
-        section = self._elf.get_section_by_name(".debug_info")
-        if section is None:
+        if not (data := self._section(".debug_info")):
             raise ImageError(f"{self.name}: no DWARF")
-        return bytes(section.data())
+        return data
 
-    @cached_property
-    def _strings(self) -> bytes:
-        section = self._elf.get_section_by_name(".debug_str")
-        return bytes(section.data()) if section else b""
+    def _section(self, name: str) -> bytes:
+        """A section's bytes; none if it is not there."""
+        if name not in self._sections:
+            section = self._elf.get_section_by_name(name)
+            self._sections[name] = bytes(section.data()) if section else b""
+        return self._sections[name]
 
     def _that_mention(self, name: bytes) -> list[int]:
         """The units in whose bytes a name occurs, or its place in .debug_str: to understand them all takes seconds."""
-        places = (m.start() for m in re.finditer(re.escape(name) + b"\0", self._strings))
+        places = (m.start() for m in re.finditer(re.escape(name) + b"\0", self._section(".debug_str")))
         signs = [name + b"\0", *(at.to_bytes(4, "little") for at in places)]
         return [at for at, end in _units(self._info) if any(self._info.find(s, at, end) >= 0 for s in signs)]
 
@@ -331,14 +336,23 @@ class _Layouts:
     def _sources(self) -> dict[int, str]:
         """What each unit says that it was made of. A submission's assembly can say anything, but not that it alone is a file
         of which there is another unit."""
-        out = {}
-        for at, _ in _units(self._info):
-            name = self._dwarf.get_CU_at(at).get_top_DIE().attributes.get("DW_AT_name")
-            out[at] = "" if name is None else name.value.decode(errors="replace").removeprefix("./")
+        out = {at: self._source(at).decode(errors="replace").removeprefix("./") for at, _ in _units(self._info)}
         twice = sorted({n for n, count in Counter(out.values()).items() if count > 1 and n in (self._believed or ())})
         if twice:
             raise ImageError(f"{self.name}: more than one unit says that it is {twice[0]}")
         return out
+
+    def _source(self, at: int) -> bytes:
+        """The name in a unit's first entry."""
+        with contextlib.suppress(IndexError, ValueError):       # where the sections end before it
+            found = name_of_unit(self._info, at, self._section(".debug_abbrev"))
+            if isinstance(found, bytes):
+                return found
+            if found is not None:
+                text = self._section(found[0])
+                return text[found[1]:text.index(b"\0", found[1])]
+        known = self._dwarf.get_CU_at(at).get_top_DIE().attributes.get("DW_AT_name")
+        return b"" if known is None else known.value
 
     def _trusted_first(self, units: list[int]) -> Iterator[int]:
         if self._believed is None:

@@ -502,7 +502,7 @@ def grade(workshop: Workshop, submission: dict[str, bytes] | Exception, seed: in
     lab = workshop.lab
     gates = {n: Verdict(n, t, 0) for n, t in lab.gates.items()}
     checks = {c.name: Verdict(c.name, c.title, c.points) for c in lab.checks}
-    result = Grade(lab, seed, workshop.sandbox.level, workshop.toolchain(), list(gates.values()),
+    result = Grade(lab, seed, workshop.sandbox.level, workshop.toolchain, list(gates.values()),
                    list(checks.values()), twist=twist)
     try:
         if isinstance(submission, Exception):

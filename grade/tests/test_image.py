@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import struct
 import subprocess
 import weakref
@@ -11,7 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from elftools.elf.elffile import ELFFile
 
+from grade.dwarf import name_of_unit
 from grade.image import Image, ImageError
 from grade.qemu import ARCHES
 from grade.spaces import Kernel, KernelStateError
@@ -131,6 +134,38 @@ def test_what_is_missing_is_named(image: Image) -> None:
         image.offsetof("struct vm", "pt.nothing")
     with pytest.raises(ImageError, match="no such file"):
         Image("/nonexistent")
+
+
+@pytest.mark.parametrize(("compiler", "version", "understood"), [("gcc", 5, True), ("gcc", 4, False), ("clang", 5, False)])
+def test_a_unit_is_called_what_elftools_calls_it(tmp_path: Path, compiler: str, version: int, understood: bool) -> None:
+    """Whether this reader understands the compiler, or leaves it to elftools."""
+    if shutil.which(compiler) is None:
+        pytest.skip(f"no {compiler} here")
+    names = ["one.c", "two.c"]
+    for i, name in enumerate(names):
+        (tmp_path / name).write_text(f"struct both {{ int a[{i + 1}]; }} both{i};\n")
+    subprocess.run([compiler, f"-gdwarf-{version}", "-nostdlib", "-static", "-Wl,-e,0", "-o", "both", *names], cwd=tmp_path,
+                   check=True, timeout=60)
+    with open(tmp_path / "both", "rb") as file:
+        elf = ELFFile(file)
+        info, table = (elf.get_section_by_name(name).data() for name in (".debug_info", ".debug_abbrev"))
+        found = {unit.cu_offset: unit.get_top_DIE().attributes["DW_AT_name"].value for unit in elf.get_dwarf_info().iter_CUs()}
+    assert sorted(found.values()) == [name.encode() for name in names]
+    assert all((name_of_unit(info, at, table) is not None) == understood for at in found)
+    for name, size in zip(names, (4, 8)):
+        believes = Image(tmp_path / "both", believed={name})
+        assert believes.sizeof("struct both") == size
+        believes.close()
+
+
+def test_a_unit_that_its_sections_cut_short_is_no_name() -> None:
+    header = bytes([30, 0, 0, 0, 5, 0, 1, 8, 0, 0, 0, 0])        # DWARF 5, 7.5.1.1
+    kinds = bytes([2, 0x11, 1, 0x13, 0x0b, 3, 8, 0, 0, 0])      # of entry 2: a language in one byte, a name's text
+    assert name_of_unit(header + bytes([2, 0x1d]) + b"a.c\0", 0, kinds) == b"a.c"
+    assert name_of_unit(header + bytes([1]), 0, kinds) is None
+    for info, table in ((header, kinds), (header + bytes([2, 0x1d]), kinds[:5]), (header[:6], kinds)):
+        with pytest.raises(IndexError):
+            name_of_unit(info, 0, table)
 
 
 def test_nobody_keeps_the_layouts_of_an_image_that_is_closed(path: Path) -> None:
