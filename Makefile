@@ -38,7 +38,8 @@ FROM	?= .
 PYTHON	?= /usr/bin/python3
 # A static busybox of the architecture: this machine's, or one that is fetched.
 HOST_BUSYBOX := $(firstword $(wildcard /bin/busybox /usr/bin/busybox /usr/sbin/busybox))
-ifeq ($(ARCH),$(shell uname -m))
+HOST	:= $(shell uname -m)
+ifeq ($(ARCH),$(HOST))
 BUSYBOX	?= $(HOST_BUSYBOX)
 else
 BUSYBOX	?= $(B)/busybox
@@ -46,14 +47,13 @@ endif
 
 # ---- Toolchain --------------------------------------------------------------------------------
 
-ifneq ($(ARCH),$(shell uname -m))
+ifneq ($(ARCH),$(HOST))
 CROSS	?= $(ARCH)-linux-gnu-
 endif
 ifneq ($(filter default undefined,$(origin CC)),)
 CC	:= $(CROSS)gcc
 endif
 LD	:= $(CROSS)ld
-NM	:= $(CROSS)nm
 OBJCOPY	:= $(CROSS)objcopy
 STRIP	:= $(CROSS)strip
 QEMU	?= qemu-system-$(ARCH)
@@ -75,10 +75,12 @@ B	:= build/$(ARCH)
 
 # ---- Kernel flags -----------------------------------------------------------------------------
 
+# The headers that a compiler must bring.
+FREESTANDING := $(shell $(CC) -print-file-name=include 2>/dev/null)
 # Plain C without a library, and no more undefined behaviour than need be: a check that the compiler
 # proves "impossible" must stay in the image.
 CFLAGS_KERNEL := -std=gnu11 -O2 -g -ffreestanding -nostdinc \
-	-isystem $(shell $(CC) -print-file-name=include 2>/dev/null) \
+	-isystem $(FREESTANDING) \
 	-I. -Iarch/$(ARCH) -I$(B) -ffile-prefix-map=$(CURDIR)=. \
 	-fno-common -fpie -fvisibility=hidden -fstack-protector-strong \
 	-fno-strict-aliasing -fno-strict-overflow -fno-delete-null-pointer-checks \
@@ -168,7 +170,7 @@ $(B)/%.o: %.S $(B)/offsets.h $(B)/flags
 
 # The vDSO is user-mode code: a link of its own, which kernel/proc/vdso.c includes whole. The one with
 # symbols is for gdb.
-CFLAGS_VDSO := -std=gnu11 -O2 -g -ffreestanding -nostdinc -isystem $(shell $(CC) -print-file-name=include) \
+CFLAGS_VDSO := -std=gnu11 -O2 -g -ffreestanding -nostdinc -isystem $(FREESTANDING) \
 	-I. -Iarch/$(ARCH) -ffile-prefix-map=$(CURDIR)=. -fPIC -fvisibility=hidden -fno-stack-protector \
 	-fno-jump-tables -fasynchronous-unwind-tables -fno-common -Wall -Wextra -Wmissing-prototypes -Werror
 LDFLAGS_VDSO := -shared -soname linux-vdso.so.1 --hash-style=both --eh-frame-hdr -z text -z noexecstack \
@@ -189,13 +191,13 @@ $(B)/kernel/proc/vdso.o: $(B)/vdso.so
 # which must not have moved them (the table lies behind all text).
 $(B)/ksyms0.S: grade/ksyms.py
 	@mkdir -p $(@D)
-	$(Q)$(PYTHON) -m grade.ksyms </dev/null > $@
+	$(Q)$(PYTHON) -m grade.ksyms > $@
 
 $(B)/rampart.pass1: $(KOBJ) $(B)/ksyms0.o arch/$(ARCH)/kernel.lds
-	$(Q)$(LD) $(LDFLAGS) -o $@ $(KOBJ) $(B)/ksyms0.o
+	$(Q)$(LD) $(LDFLAGS) --strip-debug -o $@ $(KOBJ) $(B)/ksyms0.o
 
 $(B)/ksyms.S: $(B)/rampart.pass1 grade/ksyms.py
-	$(Q)$(NM) -n $< | $(PYTHON) -m grade.ksyms > $@
+	$(Q)$(PYTHON) -m grade.ksyms $< > $@
 
 $(B)/ksyms0.o $(B)/ksyms.o: %.o: %.S $(B)/flags
 	$(Q)$(CC) $(AFLAGS) -c -o $@ $<
@@ -203,7 +205,7 @@ $(B)/ksyms0.o $(B)/ksyms.o: %.o: %.S $(B)/flags
 $(B)/rampart.sym: $(B)/rampart.pass1 $(B)/ksyms.o
 	$(say) LD $@
 	$(Q)$(LD) $(LDFLAGS) -o $@ $(KOBJ) $(B)/ksyms.o
-	$(Q)$(NM) -n $@ | $(PYTHON) -m grade.ksyms | cmp - $(B)/ksyms.S || \
+	$(Q)$(PYTHON) -m grade.ksyms $@ | cmp - $(B)/ksyms.S || \
 		{ echo "$@: text symbols moved between the two links" >&2; rm -f $@; exit 1; }
 
 # What -kernel takes: an ELF file, or the bare image that begins with Linux's header.
@@ -260,7 +262,7 @@ $(B)/user/bench-hello: user/bench/hello.c $(B)/user/flags
 
 $(B)/user/test-libseccomp: private LIBS := -lseccomp
 
-ifneq ($(ARCH),$(shell uname -m))
+ifneq ($(ARCH),$(HOST))
 $(B)/user/test-libseccomp: private CFLAGS_USER += -I$(B)/libseccomp -L$(B)/libseccomp
 $(B)/user/test-libseccomp: $(B)/libseccomp/libseccomp.a
 $(B)/libseccomp/libseccomp.a:

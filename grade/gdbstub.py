@@ -106,19 +106,12 @@ class GdbStub:
         cont() steps it off.
         """
         self._need_stopped()
-        held, stood = list(self._breaks), self._last
-        for kind, addr, size in held:
-            self._ok(f"z{kind},{addr:x},{size:x}")
-        try:
-            self._resume(f"vCont;s:{cpu + 1:x}")
-            stop = self.wait(timeout)
-            if stood is not None and stood.cpu != cpu:
-                self._last = stood
-            return stop
-        finally:
-            if not self.running:
-                for kind, addr, size in held:
-                    self._ok(f"Z{kind},{addr:x},{size:x}")
+        stood = self._last
+        self._resume(f"vCont;s:{cpu + 1:x}")
+        stop = self.wait(timeout)
+        if stood is not None and stood.cpu != cpu:
+            self._last = stood
+        return stop
 
     def advance(self, cpu: int) -> None:
         """Steps `cpu` until it has moved. QEMU kicks a CPU that it resumes; where the kick comes after the CPU has begun, the

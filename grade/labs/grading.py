@@ -118,16 +118,20 @@ class Guest:
         self._cpu = 0
         self._console_mark = 0
         self._kept: set[int] = set()
+        self._breaks: set[int] = set()
 
     def keep_breaks(self, addresses: Iterable[int]) -> None:
         """Breakpoints that stay from one run_to() to the next, in place of those of the last call: where there are many stops
         and many addresses. Where they are met, a run_to() that was not asked for them goes on."""
-        points = {self.program.sym("checkpoint"), *addresses}
-        for point in self._kept - points:
+        self._kept = set(addresses)
+
+    def _break_at(self, points: set[int]) -> None:
+        """Leaves breakpoints at these addresses alone. One that comes or goes costs QEMU all that it has translated."""
+        for point in self._breaks - points:
             self.machine.gdb.clear_break(point)
-        for point in points - self._kept:
+        for point in points - self._breaks:
             self.machine.gdb.set_break(point)
-        self._kept = points
+        self._breaks = points
 
     def run_to(self, which: int, extra: int | Iterable[int] | None = None, hits: int = 1,
                watch: tuple[int, int, int] | None = None) -> At:
@@ -147,13 +151,12 @@ class Guest:
         if self._run.enough():
             raise Enough
         try:
-            for point in points - self._kept:
-                m.gdb.set_break(point)
+            self._break_at(points | self._kept)
             if watch:
                 m.gdb.set_break(*watch)
             while True:
                 m.cont()
-                stop = wait(m)
+                stop = self._wait()
                 if not stop.breakpoint:
                     raise Ended({"guest-reset": "the machine reset", "guest-shutdown": "the guest powered off"}.get(
                         m.shutdown_reason() or "", "the guest ended"))
@@ -179,11 +182,14 @@ class Guest:
         except GdbClosed:
             raise Ended("the guest ended") from None
         finally:
-            if not m.gdb.running and not m.exited:
-                for point in points - self._kept:
-                    m.gdb.clear_break(point)
-                if watch:
-                    m.gdb.clear_break(*watch)
+            if watch and not m.gdb.running and not m.exited:
+                m.gdb.clear_break(*watch)
+
+    def _wait(self) -> Stop:
+        before = self.machine.cpu_seconds()
+        stop = wait(self.machine, self._run.patience)
+        self._run.steps.append(self.machine.cpu_seconds() - before)
+        return stop
 
     @property
     def image(self) -> Image:
@@ -220,7 +226,7 @@ class Guest:
         return what + (f'; it says "{lines[0]}"' if lines else "")
 
 
-def wait(machine: Machine) -> Stop:
+def wait(machine: Machine, patience: float = limits.STEP_SECONDS) -> Stop:
     """Waits for a machine that runs to stop by itself. Ended if it floods its console or the exception log;
     DeadlineError if it uses more processor time than an honest guest could (limits.py), or none any more."""
     slow = limits.slowness()
@@ -237,7 +243,7 @@ def wait(machine: Machine) -> Stop:
                 raise Ended("the guest floods its console") from None
             if machine.exclog.flooded:
                 raise Ended("the guest takes one exception after the other, without end") from None
-            if used - start > limits.STEP_SECONDS * slow or used > limits.BOOT_SECONDS * slow or idle > IDLE_SLICES:
+            if used - start > patience * slow or used > limits.BOOT_SECONDS * slow or idle > IDLE_SLICES:
                 raise
             if wall.passed():
                 raise HostError(f"a guest was given {used - start:.0f} s of processor time in {wall.seconds:.0f} s: the "
@@ -260,6 +266,8 @@ class Run:
     given: Twist | None = None                  # the student's own twist of the lab
     wanted: frozenset[str] = frozenset()        # stop when these are decided (none: when all boots are over) ...
     red_ends: bool = False                      # ... or at the first that fails
+    patience: float = limits.STEP_SECONDS       # processor time from one place of looking to the next: more is a hang
+    steps: list[float] = field(default_factory=list)    # what all that ended took
     scenario: str = ""                          # the boot that decides
     deciders: dict[str, str] = field(default_factory=dict)      # gate or check -> the boot that decided it
     on_decision: Callable[[Verdict, Guest | None], None] | None = None      # gets the wanted ones, and the guest then
@@ -465,6 +473,7 @@ class Only:
     wanted: frozenset[str] = frozenset()
     red_ends: bool = False
     boots: frozenset[str] = frozenset()         # names of scenarios
+    patience: float = limits.STEP_SECONDS       # as a Run's
 
 
 @dataclass
@@ -482,6 +491,7 @@ class Grade:
     problem: str = ""       # why it could not be built: "does not compile", ...
     problem_text: str = ""
     deciders: dict[str, str] = field(default_factory=dict)
+    longest: float = 0.0    # step, in seconds of processor time
     twist: Twist | None = None
 
     @property
@@ -518,9 +528,10 @@ def grade(workshop: Workshop, submission: dict[str, bytes] | Exception, seed: in
         return result
     try:
         run = Run(lab, workshop, built, image, seed, gates, checks, given=twist, wanted=only.wanted,
-                  red_ends=only.red_ends, deciders=result.deciders)
+                  red_ends=only.red_ends, patience=only.patience, deciders=result.deciders)
         scenarios = [s for s in load_checks(lab).scenarios() if not only.boots or s.__name__ in only.boots]
         result.lost = run_scenarios(run, scenarios, tell)
+        result.longest = max(run.steps, default=0.0)
     finally:
         image.close()
         workshop.discard(built)
@@ -545,6 +556,8 @@ def open_image(lab: Lab, built: Built) -> Image:
 def _open(lab: Lab, built: Built) -> Image:
     try:
         return open_image(lab, built)
+    except (OSError, MemoryError):      # the host's: what the linker wrote can be read
+        raise
     except Exception as error:      # noqa: B902 - a linked file that its own author made odd
         raise SubmissionError(f"the image's symbols cannot be read: {error}", "does not compile") from error
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -148,6 +150,18 @@ def test_a_real_compiler_that_is_killed_is_known(workshop: Workshop) -> None:
     (workshop.base / "tools" / "die").touch()
     with pytest.raises(WorkshopError, match="Killed signal terminated program cc1"):
         workshop.build(GOOD)
+
+
+@pytest.mark.parametrize(("error", "verdict"), [
+    (OSError(errno.EMFILE, "too many open files"), None), (MemoryError(), None), (ValueError("odd"), "does not compile")])
+def test_an_image_that_the_host_cannot_open_is_nobodys(workshop: Workshop, monkeypatch: pytest.MonkeyPatch,
+                                                       error: Exception, verdict: str | None) -> None:
+    def opens(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(grading, "open_image", opens)
+    with contextlib.nullcontext() if verdict else pytest.raises(type(error)):
+        assert grading.grade(workshop, GOOD, 1).problem == verdict
 
 
 def test_a_submission_whose_build_waits_for_ever_is_stopped_and_its_own(workshop: Workshop,
