@@ -199,7 +199,7 @@ class Workshop:
         else:
             tree.copy(self.root, work, names)
             return
-        self._copy(max(bases, key=lambda p: p.stat().st_mtime) / "tree", work)
+        self._copy_base(max(bases, key=lambda p: p.stat().st_mtime), work)
         shutil.rmtree(work / "build" / "lab", ignore_errors=True)
         for stray in set(tree.files(work)) - set(names):
             (work / stray).unlink()
@@ -235,6 +235,14 @@ class Workshop:
     @staticmethod
     def _copy(source: Path, dest: Path) -> None:
         subprocess.run(["cp", "-a", "--reflink=auto", str(source), str(dest)], check=True, timeout=300)
+
+    def _copy_base(self, base: Path, work: Path) -> None:
+        """Copies a base's tree, with the answer that lies beside it, as old as it was: a header that looked new would have
+        everything compiled again."""
+        self._copy(base / "tree", work)
+        if (base / ANSWER).is_dir():
+            subprocess.run(["cp", "-a", f"{base / ANSWER}/.", str(work)], check=True, timeout=60)
+            os.chmod(work, 0o755)
 
     def _command(self, work: Path, targets: list[str]) -> list[str]:
         return ["make", "-C", self.sandbox.inside(work), *targets, f"ARCH={self.arch}"]
@@ -289,10 +297,10 @@ class Workshop:
     def _lay_out(self, label: str, files: dict[str, bytes]) -> Path:
         """The tree that a submission is built in, with its files."""
         work = self._scratch / label
-        self._copy(self._built_on or self.base, work)
-        if not self._built_on and (answer := self.base.parent / ANSWER).is_dir():
-            subprocess.run(["cp", "-a", f"{answer}/.", str(work)], check=True, timeout=60)
-            os.chmod(work, 0o755)
+        if self._built_on:
+            self._copy(self._built_on, work)
+        else:
+            self._copy_base(self.base.parent, work)
         tree.overlay(work, tuple(files), files.__getitem__)
         return work
 

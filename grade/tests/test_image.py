@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import platform
 import shutil
 import struct
 import subprocess
@@ -16,6 +17,8 @@ from elftools.elf.elffile import ELFFile
 
 from grade.dwarf import name_of_unit
 from grade.image import Image, ImageError
+from grade.ksyms import text_symbols
+from grade.plugin import Build
 from grade.qemu import ARCHES
 from grade.spaces import Kernel, KernelStateError
 from grade.tests.test_walk import Memory
@@ -166,6 +169,26 @@ def test_a_unit_that_its_sections_cut_short_is_no_name() -> None:
     for info, table in ((header, kinds), (header + bytes([2, 0x1d]), kinds[:5]), (header[:6], kinds)):
         with pytest.raises(IndexError):
             name_of_unit(info, 0, table)
+
+
+def test_the_kernels_own_symbols_are_those_that_nm_sees_in_its_code(build: Build, arch: str) -> None:
+    nm = "nm" if arch == platform.machine() else f"{arch}-linux-gnu-nm"
+    said = subprocess.run([nm, build.symbols], capture_output=True, text=True, check=True, timeout=60).stdout
+    names: dict[int, set[str]] = {}
+    for value, kind, name in (words for line in said.splitlines() if len(words := line.split()) == 3):
+        if kind in "tTwW" and not name.startswith("."):
+            names.setdefault(int(value, 16), set()).add(name)
+    start, end = (next(at for at, known in names.items() if name in known) for name in ("__text_start", "__text_end"))
+    found = text_symbols(build.symbols.read_bytes())
+    assert found == sorted(found)
+    assert [offset + start for offset, _ in found] == sorted(
+        at for at, known in names.items() if start <= at < end and known - {"__text_start"})
+    assert all(name in names[offset + start] for offset, name in found)
+
+
+def test_an_image_without_text_has_no_table(path: Path) -> None:
+    with pytest.raises(SystemExit, match="defines no __text_start"):
+        text_symbols(path.read_bytes())
 
 
 def test_nobody_keeps_the_layouts_of_an_image_that_is_closed(path: Path) -> None:
