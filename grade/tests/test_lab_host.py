@@ -336,6 +336,24 @@ def test_a_grader_that_makes_a_base_leaves_what_others_are_making(tree: Path) ->
     assert {p.name for p in cache.iterdir() if p.is_dir()} == {"new-abcd", made, "02-none"} and BASES_KEPT == 2
 
 
+def test_a_base_that_is_made_on_anothers_compiles_only_what_is_another(tmp_path: Path) -> None:
+    root, work, old = tmp_path / "tree", tmp_path / "work", 1000
+    one = grader(root)
+    base = root / "build" / "labs" / f"base-other-{one.arch}" / "00-none"
+    texts = {root / "kernel/its_answer.h": "same", base / "answer/kernel/its_answer.h": "same",
+             root / "kernel/a.c": "new", base / "tree/kernel/a.c": "old", base / "tree/kernel/stray.c": "",
+             root / "kernel/same.c": "same", base / "tree/kernel/same.c": "same", base / "complete": ""}
+    for path, text in texts.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        os.utime(path, (old, old))
+    one._begin(work, ["kernel/its_answer.h", "kernel/a.c", "kernel/same.c"])
+    there = {str(p.relative_to(work)): p for p in work.rglob("*") if p.is_file()}
+    assert {name: p.read_text() for name, p in there.items()} == {
+        "kernel/its_answer.h": "same", "kernel/a.c": "new", "kernel/same.c": "same"}
+    assert [name for name, p in there.items() if p.stat().st_mtime != old] == ["kernel/a.c"]
+
+
 def test_two_graders_make_one_base(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     makes: list[str] = []
     making, second, lock = threading.Event(), threading.Event(), fcntl.flock
