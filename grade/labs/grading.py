@@ -13,6 +13,7 @@ import random
 import string
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -186,9 +187,9 @@ class Guest:
                 m.gdb.clear_break(*watch)
 
     def _wait(self) -> Stop:
-        before = self.machine.cpu_seconds()
+        begun = time.monotonic()
         stop = wait(self.machine, self._run.patience)
-        self._run.steps.append(self.machine.cpu_seconds() - before)
+        self._run.steps.append(time.monotonic() - begun)
         return stop
 
     @property
@@ -229,14 +230,16 @@ class Guest:
 def wait(machine: Machine, patience: float = limits.STEP_SECONDS) -> Stop:
     """Waits for a machine that runs to stop by itself. Ended if it floods its console or the exception log;
     DeadlineError if it uses more processor time than an honest guest could (limits.py), or none any more."""
-    slow = limits.slowness()
-    start = before = machine.cpu_seconds()
+    slow, start = limits.slowness(), None
     wall, idle = Deadline(limits.WALL * limits.STEP_SECONDS * slow), 0
     while True:
         try:
-            return machine.gdb.wait(1)
+            return machine.gdb.wait(1)      # nearly always: nothing is asked of the host before
         except DeadlineError:
             used = machine.cpu_seconds()
+            if start is None:
+                start = before = used
+                continue
             idle = idle + 1 if used == before else 0
             before = used
             if machine.serial_flooded:
@@ -267,7 +270,7 @@ class Run:
     wanted: frozenset[str] = frozenset()        # stop when these are decided (none: when all boots are over) ...
     red_ends: bool = False                      # ... or at the first that fails
     patience: float = limits.STEP_SECONDS       # processor time from one place of looking to the next: more is a hang
-    steps: list[float] = field(default_factory=list)    # what all that ended took
+    steps: list[float] = field(default_factory=list)    # what all that ended took, in seconds on the clock
     scenario: str = ""                          # the boot that decides
     deciders: dict[str, str] = field(default_factory=dict)      # gate or check -> the boot that decided it
     on_decision: Callable[[Verdict, Guest | None], None] | None = None      # gets the wanted ones, and the guest then
@@ -491,7 +494,7 @@ class Grade:
     problem: str = ""       # why it could not be built: "does not compile", ...
     problem_text: str = ""
     deciders: dict[str, str] = field(default_factory=dict)
-    longest: float = 0.0    # step, in seconds of processor time
+    longest: float = 0.0    # step, in seconds on the clock: no less than the processor time that it took
     twist: Twist | None = None
 
     @property
