@@ -563,7 +563,8 @@ robust_lists_of_set_id_programs(void)
 static void
 children_of_the_program_before(void)
 {
-	char path[200];
+	char path[200], end[12];
+	int ends[2];
 
 	ok(chmod(".", 0755));
 	ok(mkdir("m", 0755));
@@ -571,24 +572,21 @@ children_of_the_program_before(void)
 	copy_self("m/suid", 04755);
 	check(getcwd(path, sizeof(path)) != NULL);
 	strcat(path, "/m/suid");
+	ok(pipe(ends));
 	pid_t p = t_fork();
 	if (p == 0) {
 		t_become(STUDENT);
 		if (ok(syscall(SYS_clone, SIGKILL, 0, 0, 0, 0)) == 0) {
-			while (geteuid() != 0 && access("/proc/self", F_OK) == 0) {
-				struct stat st;
-
-				/* Until the parent is root's. */
-				snprintf(path, sizeof(path), "/proc/%d", getppid());
-				if (stat(path, &st) != 0 || st.st_uid == 0)
-					_exit(0);
-				t_msleep(5);
-			}
-			_exit(1);
+			close(ends[1]);
+			/* Until the program that its parent has become closes it. */
+			_exit(read(ends[0], end, 1) != 0);
 		}
-		execl(path, "suid", "--outlive", NULL);
+		snprintf(end, sizeof(end), "%d", ends[1]);
+		execl(path, "suid", "--outlive", end, NULL);
 		_exit(126);
 	}
+	ok(close(ends[0]));
+	ok(close(ends[1]));
 	exits(p, 7);
 	ok(umount2("m", MNT_DETACH));
 }
@@ -631,8 +629,8 @@ main(int argc, char **argv)
 		return sub_creds(argv + 2);
 	if (strcmp(role, "--count") == 0)
 		return argc != atoi(argv[2]);
-	if (strcmp(role, "--outlive") == 0)	/* the child that it finds */
-		return waitpid(-1, NULL, __WALL) > 0 ? 7 : 8;
+	if (strcmp(role, "--outlive") == 0)	/* the child that it finds, and lets go */
+		return close(atoi(argv[2])) == 0 && waitpid(-1, NULL, __WALL) > 0 ? 7 : 8;
 	if (strcmp(role, "--pause-after") == 0) {
 		for (;;)
 			pause();
