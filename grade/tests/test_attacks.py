@@ -128,7 +128,14 @@ def lost(build: Build, image: Image) -> dict[str, Lost]:
 
 
 FREE_PLACE = 300    # the entry that attack ro-pgtable makes
+KERNEL_HALF = 1 << 63
 FAULTS = {"x86_64": ExcLog.faults, "aarch64": ExcLog.arm_faults}
+
+
+def free_place(address: int | None) -> bool:
+    """Whether it is the entry's in some table (and not a user's page that is copied as the kernel writes there)."""
+    return address is not None and address >= KERNEL_HALF and address % 4096 == 8 * FREE_PLACE
+
 
 # The exception that stops each attack: vector, error code, privilege level, address. An attack that is not
 # here is stopped by the kernel's own check, which raises none.
@@ -157,7 +164,7 @@ X86_64: dict[str, Callable[[X86Exception, Image, Image], bool]] = {
     "null-guard": lambda e, k, p: (e.vector, e.error, e.cpl) == (14, 0x10, 0) and e.cr2 == e.rip == 0,
     "null-object": lambda e, k, p: (e.vector, e.error, e.cpl) == (14, 0x0, 0) and (e.cr2 or 0) < 0x1000,
     "stack-guard": lambda e, k, p: e.vector == 8 and e.cpl == 0,
-    "ro-pgtable": lambda e, k, p: (e.vector, e.error, e.cpl) == (14, 0x3, 0) and (e.cr2 or 0) % 4096 == 8 * FREE_PLACE,
+    "ro-pgtable": lambda e, k, p: (e.vector, e.error, e.cpl) == (14, 0x3, 0) and free_place(e.cr2),
     # The plain load at the end: not even present.
     "kpti": lambda e, k, p: (e.vector, e.error, e.cpl, e.cr2) == (14, 0x4, 3, k.sym("vuln_secret")),
     "aslr": lambda e, k, p: (e.vector, e.error, e.cpl) == (14, 0x14, 3) and e.cr2 == e.rip
@@ -183,7 +190,7 @@ AARCH64: dict[str, Callable[[ArmException, Image, Image], bool]] = {
     "wx-data": lambda e, k, p: fetch_of(e, 1, k.sym("vuln_buffer"), True),
     "null-guard": lambda e, k, p: fetch_of(e, 1, 0, False),
     "null-object": lambda e, k, p: e.data and (e.from_el, e.present) == (1, False) and (e.far or 0) < 0x1000,
-    "ro-pgtable": lambda e, k, p: (e.from_el, e.present, e.write) == (1, True, True) and (e.far or 0) % 4096 == 8 * FREE_PLACE,
+    "ro-pgtable": lambda e, k, p: (e.from_el, e.present, e.write) == (1, True, True) and free_place(e.far),
     "kpti": lambda e, k, p: e.data and (e.from_el, e.present, e.far) == (0, False, k.sym("vuln_secret")),
     # There is no double fault: the guard page's own abort finds another stack.
     "stack-guard": lambda e, k, p: e.data and (e.from_el, e.present) == (1, False)
