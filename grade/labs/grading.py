@@ -13,7 +13,6 @@ import random
 import string
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -157,7 +156,7 @@ class Guest:
                 m.gdb.set_break(*watch)
             while True:
                 m.cont()
-                stop = self._wait()
+                stop = wait(m)
                 if not stop.breakpoint:
                     raise Ended({"guest-reset": "the machine reset", "guest-shutdown": "the guest powered off"}.get(
                         m.shutdown_reason() or "", "the guest ended"))
@@ -185,12 +184,6 @@ class Guest:
         finally:
             if watch and not m.gdb.running and not m.exited:
                 m.gdb.clear_break(*watch)
-
-    def _wait(self) -> Stop:
-        begun = time.monotonic()
-        stop = wait(self.machine, self._run.patience)
-        self._run.steps.append(time.monotonic() - begun)
-        return stop
 
     @property
     def image(self) -> Image:
@@ -227,7 +220,7 @@ class Guest:
         return what + (f'; it says "{lines[0]}"' if lines else "")
 
 
-def wait(machine: Machine, patience: float = limits.STEP_SECONDS) -> Stop:
+def wait(machine: Machine) -> Stop:
     """Waits for a machine that runs to stop by itself. Ended if it floods its console or the exception log;
     DeadlineError if it uses more processor time than an honest guest could (limits.py), or none any more."""
     slow, start = limits.slowness(), None
@@ -246,7 +239,7 @@ def wait(machine: Machine, patience: float = limits.STEP_SECONDS) -> Stop:
                 raise Ended("the guest floods its console") from None
             if machine.exclog.flooded:
                 raise Ended("the guest takes one exception after the other, without end") from None
-            if used - start > patience * slow or used > limits.BOOT_SECONDS * slow or idle > IDLE_SLICES:
+            if used - start > limits.STEP_SECONDS * slow or used > limits.BOOT_SECONDS * slow or idle > IDLE_SLICES:
                 raise
             if wall.passed():
                 raise HostError(f"a guest was given {used - start:.0f} s of processor time in {wall.seconds:.0f} s: the "
@@ -269,8 +262,6 @@ class Run:
     given: Twist | None = None                  # the student's own twist of the lab
     wanted: frozenset[str] = frozenset()        # stop when these are decided (none: when all boots are over) ...
     red_ends: bool = False                      # ... or at the first that fails
-    patience: float = limits.STEP_SECONDS       # processor time from one place of looking to the next: more is a hang
-    steps: list[float] = field(default_factory=list)    # what all that ended took, in seconds on the clock
     scenario: str = ""                          # the boot that decides
     deciders: dict[str, str] = field(default_factory=dict)      # gate or check -> the boot that decided it
     on_decision: Callable[[Verdict, Guest | None], None] | None = None      # gets the wanted ones, and the guest then
@@ -476,7 +467,6 @@ class Only:
     wanted: frozenset[str] = frozenset()
     red_ends: bool = False
     boots: frozenset[str] = frozenset()         # names of scenarios
-    patience: float = limits.STEP_SECONDS       # as a Run's
 
 
 @dataclass
@@ -494,7 +484,6 @@ class Grade:
     problem: str = ""       # why it could not be built: "does not compile", ...
     problem_text: str = ""
     deciders: dict[str, str] = field(default_factory=dict)
-    longest: float = 0.0    # step, in seconds on the clock: no less than the processor time that it took
     twist: Twist | None = None
 
     @property
@@ -531,10 +520,9 @@ def grade(workshop: Workshop, submission: dict[str, bytes] | Exception, seed: in
         return result
     try:
         run = Run(lab, workshop, built, image, seed, gates, checks, given=twist, wanted=only.wanted,
-                  red_ends=only.red_ends, patience=only.patience, deciders=result.deciders)
+                  red_ends=only.red_ends, deciders=result.deciders)
         scenarios = [s for s in load_checks(lab).scenarios() if not only.boots or s.__name__ in only.boots]
         result.lost = run_scenarios(run, scenarios, tell)
-        result.longest = max(run.steps, default=0.0)
     finally:
         image.close()
         workshop.discard(built)

@@ -3,8 +3,7 @@ second one of another structure score full, and the solution does where the cour
 mutant loses the checks that it names; each cut name matters.
 
 Variants are built on the solution's objects. A mutant runs only the boots that decide what it loses, which the
-solution's grading has shown, and of them what is wanted (Run.wants); each boot ends when that is decided. One that
-takes many times as long as the solution ever did hangs.
+solution's grading has shown, and of them what is wanted (Run.wants); each boot ends when that is decided.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from grade.attacks import attacks, harden_off
 from grade.deadline import DeadlineError
 from grade.gdbstub import GdbClosed
 from grade.image import Image
-from grade.labs import limits, memory, tree
+from grade.labs import memory, tree
 from grade.labs.classkey import Twist, twist_named
 from grade.labs.course import Course, widened
 from grade.labs.cut import HEAD, CutError, Item, by_path, cut, read_stubs, restore
@@ -42,7 +41,6 @@ CPUS = max(2, os.cpu_count() or 1)
 MUTANTS_AT_LEAST = 5
 SHM, PLENTY = "/dev/shm", 4 << 30       # bytes; a lab's variants of one moment take some hundred millions
 ATTACK_SECONDS = 60
-PATIENCE, LEAST_PATIENCE = 5, 3.0       # times what the solution's longest step takes; seconds of processor time
 DECLARATIONS = ("struct", "union", "enum", "var")
 Files = dict[str, bytes]
 
@@ -302,14 +300,11 @@ class Prover:
             for proof in still(self.root, self.lab, workshop):
                 self._done(proof)
         deciders: dict[str, str] = {}
-        patience = limits.STEP_SECONDS
         if self.only in solution.name or any(v.wanted and self.only in v.name for v in rest):
             graded = grade(workshop, solution.files, self.seed, "solution")
             deciders = graded.deciders
-            if solution.judge(graded).good:
-                patience = min(patience, max(LEAST_PATIENCE, PATIENCE * graded.longest))
             self._done(solution.judge(graded))
-        jobs = [functools.partial(self._grade, workshop, v, f"variant-{i}", deciders, patience) for i, v in enumerate(rest)
+        jobs = [functools.partial(self._grade, workshop, v, f"variant-{i}", deciders) for i, v in enumerate(rest)
                 if self.only in v.name]
         jobs += [functools.partial(self._attack, workshop, v.name, v.files, v is rest[0]) for v in (rest[0], solution)
                  if self.only in v.name and self.lab.attack]
@@ -336,12 +331,11 @@ class Prover:
         stubbed = {path: files[path].decode() for path in by_path(items)}
         return {path: text.encode() for path, text in restore(stubbed, self.root, items).items()}
 
-    def _grade(self, workshop: Workshop, v: Variant, label: str, deciders: dict[str, str],
-               patience: float = limits.STEP_SECONDS) -> Proof:
+    def _grade(self, workshop: Workshop, v: Variant, label: str, deciders: dict[str, str]) -> Proof:
         only = Only()
         if v.wanted:
             boots = {deciders[c] for c in v.wanted} if all(c in deciders for c in v.wanted) else set()
-            only = Only(frozenset(v.wanted), v.red_ends, frozenset(boots), patience)
+            only = Only(frozenset(v.wanted), v.red_ends, frozenset(boots))
         proof = v.judge(grade(workshop, v.files, self.seed, label, only, v.twist))
         if not proof.good and v.wanted:     # perhaps another boot decides it where something is broken
             proof = v.judge(grade(workshop, v.files, self.seed, label, twist=v.twist))
