@@ -102,16 +102,24 @@ class GdbStub:
     def step(self, cpu: int, timeout: float | Deadline = 20) -> Stop:
         """Executes one instruction on `cpu`, all other CPUs standing (interrupts and timers held back).
 
-        A breakpoint on that instruction does not count. A CPU that stands on one while another steps still stands there:
-        cont() steps it off.
+        Neither a breakpoint on that instruction counts (QEMU looks for none while it steps) nor what it does to memory that
+        is watched. A CPU that stands on a breakpoint while another steps still stands there: cont() steps it off.
         """
         self._need_stopped()
         stood = self._last
-        self._resume(f"vCont;s:{cpu + 1:x}")
-        stop = self.wait(timeout)
-        if stood is not None and stood.cpu != cpu:
-            self._last = stood
-        return stop
+        watched = [(kind, addr, size) for kind, addr, size in self._breaks if kind not in (SOFT, HARD)]
+        for kind, addr, size in watched:
+            self._ok(f"z{kind},{addr:x},{size:x}")
+        try:
+            self._resume(f"vCont;s:{cpu + 1:x}")
+            stop = self.wait(timeout)
+            if stood is not None and stood.cpu != cpu:
+                self._last = stood
+            return stop
+        finally:
+            if not self.running:
+                for kind, addr, size in watched:
+                    self._ok(f"Z{kind},{addr:x},{size:x}")
 
     def advance(self, cpu: int) -> None:
         """Steps `cpu` until it has moved. QEMU kicks a CPU that it resumes; where the kick comes after the CPU has begun, the

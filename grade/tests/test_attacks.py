@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from grade.attacks import MAGIC, VERDICTS, attacks, harden_off, text_changed, won
+from grade.entry_area import KERNEL_HALF
 from grade.exclog import ArmException, ExcLog, X86Exception
 from grade.image import Image
 from grade.make import make
@@ -128,7 +129,6 @@ def lost(build: Build, image: Image) -> dict[str, Lost]:
 
 
 FREE_PLACE = 300    # the entry that attack ro-pgtable makes
-KERNEL_HALF = 1 << 63
 FAULTS = {"x86_64": ExcLog.faults, "aarch64": ExcLog.arm_faults}
 
 
