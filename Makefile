@@ -66,7 +66,8 @@ endif
 ifneq ($(V),1)
 Q	:= @
 endif
-say	= @printf '  %-7s %s\n'
+# Two columns of text, for which no process is started.
+say	= $(info $()  $1 $2)
 
 B	:= build/$(ARCH)
 .DEFAULT_GOAL := build
@@ -146,12 +147,12 @@ KOBJ	:= $(patsubst %,$(B)/%.o,$(basename $(KSRC)))
 # tree is moved: where it lies is in no object.)
 FLAGS	= $(subst $(CURDIR),,$(CC) $(CFLAGS) $(LDFLAGS) $(KSRC))
 $(B)/flags: FORCE
-	@mkdir -p $(@D)
+	@mkdir -p $(sort $(dir $(KOBJ)))
 	@echo '$(FLAGS)' | cmp -s - $@ || echo '$(FLAGS)' > $@
 
 # Offsets of structure members for assembly: lines "->NAME value" in the compiler's own output.
 $(B)/offsets.s: arch/$(ARCH)/offsets.c $(B)/flags
-	$(say) OFFSETS $<
+	$(call say,OFFSETS,$<)
 	$(Q)$(CC) $(CFLAGS) $(OFFSETS_$(COMPILER)) -MMD -MP -MT $@ -MF $@.d -S -o $@ $<
 
 $(B)/offsets.h: $(B)/offsets.s
@@ -159,13 +160,11 @@ $(B)/offsets.h: $(B)/offsets.s
 	$(Q)test -s $@ || { echo "$@: no offset found in $<" >&2; exit 1; }
 
 $(B)/%.o: %.c $(B)/flags
-	$(say) CC $<
-	@mkdir -p $(@D)
+	$(call say,CC     ,$<)
 	$(Q)$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 $(B)/%.o: %.S $(B)/offsets.h $(B)/flags
-	$(say) AS $<
-	@mkdir -p $(@D)
+	$(call say,AS     ,$<)
 	$(Q)$(CC) $(AFLAGS) -MMD -MP -c -o $@ $<
 
 # The vDSO is user-mode code: a link of its own, which kernel/proc/vdso.c includes whole. The one with
@@ -177,7 +176,7 @@ LDFLAGS_VDSO := -shared -soname linux-vdso.so.1 --hash-style=both --eh-frame-hdr
 	-z max-page-size=0x1000 --no-undefined --build-id=none --fatal-warnings -T arch/$(ARCH)/vdso.lds
 
 $(B)/vdso.so.sym: kernel/vdso/vdso.c arch/$(ARCH)/vdso.lds $(B)/flags
-	$(say) LD $@
+	$(call say,LD     ,$@)
 	$(Q)$(CC) $(CFLAGS_VDSO) -MMD -MP -MT $@ -MF $(B)/vdso.d -c -o $(B)/vdso.o $<
 	$(Q)$(LD) $(LDFLAGS_VDSO) -o $@ $(B)/vdso.o
 
@@ -189,8 +188,7 @@ $(B)/kernel/proc/vdso.o: $(B)/vdso.so
 
 # Two links. The first has an empty symbol table; its text symbols fill the table of the second,
 # which must not have moved them (the table lies behind all text).
-$(B)/ksyms0.S: grade/ksyms.py
-	@mkdir -p $(@D)
+$(B)/ksyms0.S: grade/ksyms.py | $(B)/flags
 	$(Q)$(PYTHON) -m grade.ksyms > $@
 
 $(B)/rampart.pass1: $(KOBJ) $(B)/ksyms0.o arch/$(ARCH)/kernel.lds
@@ -203,7 +201,7 @@ $(B)/ksyms0.o $(B)/ksyms.o: %.o: %.S $(B)/flags
 	$(Q)$(CC) $(AFLAGS) -c -o $@ $<
 
 $(B)/rampart.sym: $(B)/rampart.pass1 $(B)/ksyms.o
-	$(say) LD $@
+	$(call say,LD     ,$@)
 	$(Q)$(LD) $(LDFLAGS) -o $@ $(KOBJ) $(B)/ksyms.o
 	$(Q)$(PYTHON) -m grade.ksyms $@ | cmp - $(B)/ksyms.S || \
 		{ echo "$@: text symbols moved between the two links" >&2; rm -f $@; exit 1; }
@@ -212,7 +210,7 @@ $(B)/rampart.sym: $(B)/rampart.pass1 $(B)/ksyms.o
 IMAGE_x86_64 := --strip-debug
 IMAGE_aarch64 := -O binary
 $(B)/rampart: $(B)/rampart.sym
-	$(say) IMAGE $@
+	$(call say,IMAGE  ,$@)
 	$(Q)$(OBJCOPY) $(IMAGE_$(ARCH)) $< $@
 
 -include $(KOBJ:.o=.d) $(B)/offsets.s.d
@@ -238,13 +236,13 @@ $(B)/user/flags: FORCE
 
 .SECONDEXPANSION:
 $(addprefix $(B)/user/,$(UDIRS)): $(B)/user/%: $$(USRC) $$(wildcard user/*.h user/$$*/*.h) $(B)/user/flags
-	$(say) CCLD $@
+	$(call say,CCLD   ,$@)
 	$(Q)$(CC) $(CFLAGS_USER) -o $@ $(USRC)
 
 $(addprefix $(B)/user/,$(UTESTS)): $(B)/user/test-%: user/test/%.c \
 		$$(wildcard user/*.h user/test/*.h user/test/$(ARCH)/*.h) \
 		$(B)/user/flags
-	$(say) CCLD $@
+	$(call say,CCLD   ,$@)
 	$(Q)$(CC) $(CFLAGS_USER) -o $@ $< $(LIBS)
 
 # Those that are position-independent.
@@ -257,7 +255,7 @@ $(B)/user/layout: private CFLAGS_USER := $(filter-out -static -pthread,$(CFLAGS_
 	-fno-stack-protector -Wl,--dynamic-linker=/bin/layout
 
 $(B)/user/bench-hello: user/bench/hello.c $(B)/user/flags
-	$(say) CCLD $@
+	$(call say,CCLD   ,$@)
 	$(Q)$(CC) $(CFLAGS_USER) -o $@ $<
 
 $(B)/user/test-libseccomp: private LIBS := -lseccomp
@@ -266,18 +264,18 @@ ifneq ($(ARCH),$(HOST))
 $(B)/user/test-libseccomp: private CFLAGS_USER += -I$(B)/libseccomp -L$(B)/libseccomp
 $(B)/user/test-libseccomp: $(B)/libseccomp/libseccomp.a
 $(B)/libseccomp/libseccomp.a:
-	$(say) FETCH $@
+	$(call say,FETCH  ,$@)
 	$(Q)$(PYTHON) -m grade.fetch_libseccomp --arch $(ARCH)
 
 $(B)/busybox:
-	$(say) FETCH $@
+	$(call say,FETCH  ,$@)
 	$(Q)$(PYTHON) -m grade.fetch_busybox --arch $(ARCH)
 endif
 
 # What the initramfs holds beside busybox is listed in grade/initrd.py.
 $(B)/initrd.cpio: $(UPROGS) $(wildcard user/test/*.sh) $(wildcard user/etc/*) grade/initrd.py \
 		$(B)/user/flags $(BUSYBOX)
-	$(say) CPIO $@
+	$(call say,CPIO   ,$@)
 	$(Q)$(PYTHON) -m grade.initrd --busybox '$(BUSYBOX)' --ask '$(HOST_BUSYBOX)' --strip $(STRIP) -o $@ $(UPROGS) \
 		$(addprefix --test=,$(wildcard user/test/*.sh))
 

@@ -21,6 +21,7 @@ SOFT, HARD, WRITE, READ, ACCESS = 0, 1, 2, 3, 4     # the numbers after Z and z
 SIGINT, SIGTRAP = 2, 5
 KERNEL_HALF = 1 << 63       # of addresses
 _STEPS = 4              # a CPU that has not moved by then jumps to where it is
+UNASKED = re.compile(r"T[0-9a-f]{2}(thread:.*)?")      # how a stop is reported
 _MEM_CHUNK = 1024       # bytes a packet; QEMU takes at most 4096 characters
 
 
@@ -65,6 +66,7 @@ class GdbStub:
         self.running = running
         self._stops: list[Stop] = []
         self._registers: dict[str, Register] | None = None
+        self._values: dict[tuple[int, str], int] = {}       # what has been asked for since the machine stands
         self._cpu: int | None = None
         self._physical: bool | None = None
         self._breaks: dict[tuple[int, int, int], None] = {}
@@ -143,7 +145,7 @@ class GdbStub:
             self.running = False
             self._last = last = self._stops.pop()
             self._stops.clear()
-            self._cpu = None
+            self._cpu = last.cpu if last.breakpoint else None       # whom QEMU has selected
             if not (self._unfinished and last.breakpoint):
                 return last
             arrival = self._arrival(last.cpu)
@@ -216,19 +218,24 @@ class GdbStub:
 
     def reg(self, cpu: int, name: str) -> int:
         """One register of one CPU as an unsigned number. GdbError if there is no such name."""
-        register = self.registers().get(name)
-        if register is None:
-            raise GdbError(f"no register {name!r}; there are: {' '.join(sorted(self.registers()))}")
-        self._select(cpu)
-        answer = self._ask(f"p{register.number:x}")
-        try:
-            return int.from_bytes(bytes.fromhex(answer), "little")
-        except ValueError as error:
-            raise GdbError(f"register {name}: answer {answer!r}") from error
+        return self.regs(cpu, [name])[name]
 
     def regs(self, cpu: int, names: Iterable[str]) -> dict[str, int]:
-        """Several registers of one CPU."""
-        return {name: self.reg(cpu, name) for name in names}
+        """Several registers of one CPU, in one round trip."""
+        self._need_stopped()
+        names = list(names)
+        unknown = [name for name in names if (cpu, name) not in self._values]
+        if unknown:
+            there = self.registers()
+            if missing := [name for name in unknown if name not in there]:
+                raise GdbError(f"no register {missing[0]!r}; there are: {' '.join(sorted(there))}")
+            self._select(cpu)
+            for name, answer in zip(unknown, self._asks([f"p{there[name].number:x}" for name in unknown])):
+                try:
+                    self._values[cpu, name] = int.from_bytes(bytes.fromhex(answer), "little")
+                except ValueError as error:
+                    raise GdbError(f"register {name}: answer {answer!r}") from error
+        return {name: self._values[cpu, name] for name in names}
 
     def set_reg(self, cpu: int, name: str, value: int) -> None:
         """Writes one register."""
@@ -237,6 +244,7 @@ class GdbStub:
             raise GdbError(f"no register {name!r}")
         self._select(cpu)
         data = value.to_bytes(register.bits // 8, "little").hex()
+        self._values.clear()        # others may be views of the same
         self._ok(f"P{register.number:x}={data}")
 
     def pc(self, cpu: int) -> int:
@@ -335,11 +343,13 @@ class GdbStub:
 
     def _arrival(self, cpu: int) -> tuple[int, int]:
         """Where a CPU stands: program counter and stack pointer."""
-        return self.pc(cpu), self.reg(cpu, "rsp" if "rsp" in self.registers() else "sp")
+        pc, sp = self.regs(cpu, ("rip", "rsp") if "rip" in self.registers() else ("pc", "sp")).values()
+        return pc, sp
 
     def _resume(self, packet: str) -> None:
         self._stops.clear()
-        self._send(packet, Deadline(self._timeout))
+        self._values.clear()
+        self._send([packet], Deadline(self._timeout))
         self.running = True
 
     def _need_stopped(self) -> None:
@@ -369,35 +379,41 @@ class GdbStub:
             raise GdbError(f"{packet}: answer {answer!r}")
 
     def _ask(self, packet: str) -> str:
+        return self._asks([packet])[0]
+
+    def _asks(self, packets: list[str]) -> list[str]:
+        """The answers to packets that go out together: QEMU takes one after the other."""
         self._need_stopped()
         deadline = Deadline(self._timeout)
-        self._send(packet, deadline)
-        while True:
-            answer = self._packet(deadline, packet)
+        self._send(packets, deadline)
+        answers: list[str] = []
+        while len(answers) < len(packets):
+            answer = self._packet(deadline, packets[len(answers)])
             # A stop that QEMU reports on its own (a QMP stop, a shutdown) may come in between.
-            if re.fullmatch(r"T[0-9a-f]{2}(thread:.*)?", answer) and not packet.startswith("?"):
+            if answer.startswith("T") and UNASKED.fullmatch(answer):
                 self._note_stop(answer)
                 if self._stops:
                     self._last = self._stops.pop()
-                continue
-            return answer
+            else:
+                answers.append(answer)
+        return answers
 
-    def _send(self, packet: str, deadline: Deadline) -> None:
-        data = packet.encode()
-        self._send_raw(b"$" + data + b"#%02x" % (sum(data) & 255), deadline)
+    def _send(self, packets: list[str], deadline: Deadline) -> None:
+        """Sends packets. The first acknowledges what has come: as QEMU has it, each packet does."""
+        self._send_raw(b"+" + b"".join(b"$%b#%02x" % (data, sum(data) & 255) for data in map(str.encode, packets)), deadline)
 
     def _send_raw(self, data: bytes, deadline: Deadline) -> None:
         view = memoryview(data)
         while view:
-            _, ready, _ = select.select([], [self._sock], [], deadline.check("gdbstub"))
-            if ready:
-                try:
-                    view = view[self._sock.send(view):]
-                except (BrokenPipeError, ConnectionResetError) as error:
-                    raise GdbClosed("gdbstub: QEMU is gone") from error
+            try:
+                view = view[self._sock.send(view):]
+            except BlockingIOError:
+                select.select([], [self._sock], [], deadline.check("gdbstub"))
+            except (BrokenPipeError, ConnectionResetError) as error:
+                raise GdbClosed("gdbstub: QEMU is gone") from error
 
     def _packet(self, deadline: Deadline, what: str) -> str:
-        """The next packet's payload, acknowledged; run-length encoding undone."""
+        """The next packet's payload, run-length encoding undone."""
         while True:
             start = self._buf.find(b"$")
             end = self._buf.find(b"#", start) if start >= 0 else -1
@@ -405,10 +421,9 @@ class GdbStub:
                 body = bytes(self._buf[start + 1:end])
                 good = int(self._buf[end + 1:end + 3], 16) == sum(body) & 255
                 del self._buf[:end + 3]
-                self._send_raw(b"+" if good else b"-", Deadline(self._timeout))
-                if good:
-                    return _expand(body).decode("latin-1")
-                continue
+                if not good:
+                    raise GdbError(f"{what}: an answer whose sum is wrong")
+                return _expand(body).decode("latin-1")
             ready, _, _ = select.select([self._sock], [], [], deadline.left())
             if not ready:
                 deadline.check(what)

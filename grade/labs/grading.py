@@ -117,13 +117,7 @@ class Guest:
         self.name = name        # of the program in this guest: drawn, so that no kernel knows the grader by it
         self._cpu = 0
         self._console_mark = 0
-        self._kept: set[int] = set()
         self._breaks: set[int] = set()
-
-    def keep_breaks(self, addresses: Iterable[int]) -> None:
-        """Breakpoints that stay from one run_to() to the next, in place of those of the last call: where there are many stops
-        and many addresses. Where they are met, a run_to() that was not asked for them goes on."""
-        self._kept = set(addresses)
 
     def _break_at(self, points: set[int]) -> None:
         """Leaves breakpoints at these addresses alone. One that comes or goes costs QEMU all that it has translated."""
@@ -151,7 +145,7 @@ class Guest:
         if self._run.enough():
             raise Enough
         try:
-            self._break_at(points | self._kept)
+            self._break_at(points)
             if watch:
                 m.gdb.set_break(*watch)
             while True:

@@ -357,6 +357,7 @@ commit(struct exec_state *e)
 	t->clear_child_tid = t->robust_list = UADDR(0);
 	t->robust_list_len = 0;
 	t->restart_fn = NULL;
+	forget_exit_signals(p);		/* before it has the new rights */
 	spin_lock(&p->lock);
 	WRITE_ONCE(e->vm->in_use, true);
 	p->vm = e->vm;
@@ -390,7 +391,6 @@ commit(struct exec_state *e)
 	signal_exec(p);
 	files_close_on_exec(p->files);
 	set_name(p, t, e->path);
-	forget_exit_signals(p);
 	p->did_exec = true;
 }
 

@@ -154,7 +154,6 @@ class Watch:
         asked for."""
         guest, gdb = self.guest, self.guest.machine.gdb
         wanted = {address: word for address, word in self.sites.items() if pages or Tlbi.decode(word, 0, 0).pages is None}
-        guest.keep_breaks([*wanted, *self.lies])
         while (at := guest.run_to(which, extra=[*wanted, *self.lies])).extra:
             if at.pc in self.lies:
                 register = f"x{self.lies[at.pc]}"
@@ -249,7 +248,6 @@ def decide(run: Run, check: str, passed: bool, seen: str) -> None:
 def taken(w: Watch) -> str:
     """What is wrong with a page that is taken away, after numbers have run out twice, from a process that has been running on
     the other CPU meanwhile."""
-    w.guest.keep_breaks([])
     w.guest.run_to(AT_TAKE)
     page, cpus = w.guest.result(R_PAGE) >> 12, w.guest.machine.gdb.cpus()
     before = {cpu: w.loaded(cpu) for cpu in cpus}
