@@ -186,25 +186,11 @@ $(B)/vdso.so: $(B)/vdso.so.sym
 $(B)/kernel/proc/vdso.o: $(B)/vdso.so
 -include $(B)/vdso.d
 
-# Two links. The first has an empty symbol table; its text symbols fill the table of the second,
-# which must not have moved them (the table lies behind all text).
-$(B)/ksyms0.S: grade/ksyms.py | $(B)/flags
-	$(Q)$(PYTHON) -m grade.ksyms > $@
-
-$(B)/rampart.pass1: $(KOBJ) $(B)/ksyms0.o arch/$(ARCH)/kernel.lds
-	$(Q)$(LD) $(LDFLAGS) --strip-debug -o $@ $(KOBJ) $(B)/ksyms0.o
-
-$(B)/ksyms.S: $(B)/rampart.pass1 grade/ksyms.py
-	$(Q)$(PYTHON) -m grade.ksyms $< > $@
-
-$(B)/ksyms0.o $(B)/ksyms.o: %.o: %.S $(B)/flags
-	$(Q)$(CC) $(AFLAGS) -c -o $@ $<
-
-$(B)/rampart.sym: $(B)/rampart.pass1 $(B)/ksyms.o
+# Linked once; the functions' names then go into the space that kernel.lds leaves for them.
+$(B)/rampart.sym: $(KOBJ) arch/$(ARCH)/kernel.lds grade/ksyms.py
 	$(call say,LD     ,$@)
-	$(Q)$(LD) $(LDFLAGS) -o $@ $(KOBJ) $(B)/ksyms.o
-	$(Q)$(PYTHON) -m grade.ksyms $@ | cmp - $(B)/ksyms.S || \
-		{ echo "$@: text symbols moved between the two links" >&2; rm -f $@; exit 1; }
+	$(Q)$(LD) $(LDFLAGS) -o $@ $(KOBJ)
+	$(Q)$(PYTHON) -SE -m grade.ksyms $@
 
 # What -kernel takes: an ELF file, or the bare image that begins with Linux's header.
 IMAGE_x86_64 := --strip-debug

@@ -17,10 +17,15 @@
 
 static uint32_t oopses; /* atomic */
 
-/* ---- Symbols: the table that the second link fills (grade/ksyms.py) ---- */
+/* ---- Symbols: what grade/ksyms.py has written into the image ---- */
 
-extern const uint32_t ksyms_count, ksyms_offsets[], ksyms_names[];
-extern const char ksyms_strings[];
+/* Offsets in text, ascending; then as many places of names, and the names. */
+struct ksyms {
+	uint32_t count;
+	uint32_t offsets[];
+};
+
+extern const struct ksyms __ksyms_start;
 extern char __text_start[], __text_end[];
 
 static bool
@@ -29,10 +34,19 @@ is_text(uint64_t addr)
 	return addr >= (uint64_t)__text_start && addr < (uint64_t)__text_end;
 }
 
+static const char *
+ksyms_name(const struct ksyms *table, uint32_t i)
+{
+	const uint32_t *places = table->offsets + table->count;
+
+	return (const char *)(places + table->count) + places[i];
+}
+
 const char *
 symbol_name(uint64_t addr, uint64_t *offset)
 {
-	uint32_t at, lo = 0, hi = ksyms_count;
+	const struct ksyms *table = &__ksyms_start;
+	uint32_t at, lo = 0, hi = table->count;
 
 	if (!is_text(addr) || hi == 0)
 		return NULL;
@@ -40,22 +54,24 @@ symbol_name(uint64_t addr, uint64_t *offset)
 	while (hi - lo > 1) {
 		uint32_t mid = lo + (hi - lo) / 2;
 
-		if (ksyms_offsets[mid] <= at)
+		if (table->offsets[mid] <= at)
 			lo = mid;
 		else
 			hi = mid;
 	}
-	*offset = at - ksyms_offsets[lo];
-	return ksyms_strings + ksyms_names[lo];
+	*offset = at - table->offsets[lo];
+	return ksyms_name(table, lo);
 }
 
 const char *
 symbol_at(uint32_t i, uint64_t *addr)
 {
-	if (i >= ksyms_count)
+	const struct ksyms *table = &__ksyms_start;
+
+	if (i >= table->count)
 		return NULL;
-	*addr = (uint64_t)__text_start + ksyms_offsets[i];
-	return ksyms_strings + ksyms_names[i];
+	*addr = (uint64_t)__text_start + table->offsets[i];
+	return ksyms_name(table, i);
 }
 
 static void

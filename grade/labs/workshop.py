@@ -180,7 +180,7 @@ class Workshop:
         # What each editable file is compiled or generated into, and all that is linked from them.
         stems = [str(Path(name).with_suffix("")) for name in self.lab.editable]
         stems += [Path(stem).name for stem in stems if Path(stem).name == "offsets"]
-        for pattern in ("rampart*", "ksyms*", *(f"{stem}.[!c]*" for stem in stems)):
+        for pattern in ("rampart*", *(f"{stem}.[!c]*" for stem in stems)):
             for path in out.glob(pattern):
                 path.unlink()
         for name in self.lab.editable:
@@ -234,7 +234,8 @@ class Workshop:
 
     @staticmethod
     def _copy(source: Path, dest: Path) -> None:
-        subprocess.run(["cp", "-a", "--reflink=auto", str(source), str(dest)], check=True, timeout=300)
+        # The pipe: its end wakes us, where a wait with a timeout would look every 50 ms.
+        subprocess.run(["cp", "-a", "--reflink=auto", str(source), str(dest)], stdout=subprocess.PIPE, check=True, timeout=300)
 
     def _copy_base(self, base: Path, work: Path) -> None:
         """Copies a base's tree, with the answer that lies beside it, as old as it was: a header that looked new would have

@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 from elftools.elf.elffile import ELFFile
 
+from grade import ksyms
 from grade.dwarf import name_of_unit
 from grade.image import Image, ImageError
-from grade.ksyms import text_symbols
+from grade.ksyms import BEGIN, END, text_symbols, write
 from grade.plugin import Build
 from grade.qemu import ARCHES
 from grade.spaces import Kernel, KernelStateError
@@ -186,9 +187,33 @@ def test_the_kernels_own_symbols_are_those_that_nm_sees_in_its_code(build: Build
     assert all(name in names[offset + start] for offset, name in found)
 
 
-def test_an_image_without_text_has_no_table(path: Path) -> None:
+def test_the_table_in_the_image_is_of_these_symbols(build: Build) -> None:
+    opened = Image(build.symbols)
+    start, end = opened.sym(BEGIN), opened.sym(END)
+    table = opened.bytes_at(start, end - start)
+    opened.close()
+    count, = struct.unpack_from("<I", table)
+    offsets = struct.unpack_from(f"<{count}I", table, 4)
+    places = struct.unpack_from(f"<{count}I", table, 4 + 4 * count)
+    strings = table[4 + 8 * count:]
+    assert [(at, strings[place:strings.index(b"\0", place)].decode()) for at, place in zip(offsets, places)] == text_symbols(
+        build.symbols.read_bytes())
+
+
+def test_an_image_without_text_or_space_has_no_table(path: Path) -> None:
     with pytest.raises(SystemExit, match="defines no __text_start"):
         text_symbols(path.read_bytes())
+    with pytest.raises(SystemExit, match=f"defines no {BEGIN}"):
+        write(path)
+
+
+def test_names_that_do_not_fit_are_not_written(build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy = tmp_path / "rampart.sym"
+    copy.write_bytes(build.symbols.read_bytes())
+    monkeypatch.setattr(ksyms, "text_symbols", lambda elf: [(0, "f" * 0x10000)])
+    with pytest.raises(SystemExit, match="the names take 65549 bytes, and the linker script leaves 49152"):
+        write(copy)
+    assert copy.read_bytes() == build.symbols.read_bytes()
 
 
 def test_nobody_keeps_the_layouts_of_an_image_that_is_closed(path: Path) -> None:
