@@ -235,7 +235,8 @@ class Workshop:
     @staticmethod
     def _copy(source: Path, dest: Path) -> None:
         # The pipe: its end wakes us, where a wait with a timeout would look every 50 ms.
-        subprocess.run(["cp", "-a", "--reflink=auto", str(source), str(dest)], stdout=subprocess.PIPE, check=True, timeout=300)
+        subprocess.run(["cp", "-a", "--reflink=auto", str(source), str(dest)], stdout=subprocess.PIPE, check=True,
+                       timeout=300)
 
     def _copy_base(self, base: Path, work: Path) -> None:
         """Copies a base's tree, with the answer that lies beside it, as old as it was: a header that looked new would have

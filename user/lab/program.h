@@ -29,28 +29,6 @@ must(int good)
 		_exit(99);
 }
 
-/*
- * The grader's machine counts instructions and runs one CPU at a time, for as long as it finds something to do there:
- * this is the other one's turn.
- */
-static inline void
-relax(void)
-{
-#if defined(__x86_64__)
-	__asm__ volatile("pause" : : : "memory");
-#else
-	__asm__ volatile("yield" : : : "memory");
-#endif
-}
-
-/* For whoever waits for somebody who may be on this CPU, or on the other one. */
-static inline void
-give_way(void)
-{
-	sched_yield();
-	relax();
-}
-
 /* How a child ended: its exit code, 1000 and the signal, or -1. */
 static inline long
 status_of(pid_t pid)

@@ -3,6 +3,7 @@
  * stays shared.
  */
 #include "user/test/test.h"
+#include "user/cpu.h"
 #include <pthread.h>
 
 static char data[3 * PAGE] __attribute__((aligned(4096))) = { 'd' };
@@ -89,12 +90,12 @@ shared_anonymous_memory_is_one(void)
 		s[0] = 2;
 		s[1024] = 3;	/* Second page: first touched by the child, seen by the parent. */
 		while (s[1] == 0)
-			sched_yield();
+			give_way();
 		check_eq(s[1], 7);
 		_exit(0);
 	}
 	while (s[1024] == 0)
-		sched_yield();
+		give_way();
 	check_eq(s[0], 2);
 	s[1] = 7;
 	exits(p, 0);

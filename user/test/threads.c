@@ -3,6 +3,7 @@
  */
 #include "user/test/test.h"
 #include "machine.h"
+#include "user/cpu.h"
 #include <linux/futex.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -197,8 +198,11 @@ linger(void *arg)
 static void *
 spin(void *arg)
 {
-	for (;;)
-		atomic_fetch_add((atomic_int *)arg, 1);
+	for (;;) {
+		for (int i = 0; i < 1000; i++)
+			atomic_fetch_add((atomic_int *)arg, 1);
+		relax();
+	}
 	return NULL;
 }
 
@@ -387,7 +391,7 @@ await_signal(void *arg)
 {
 	*(volatile pid_t *)arg = gettid();
 	while (handled_by == 0)
-		sched_yield();
+		give_way();
 	return NULL;
 }
 
@@ -401,7 +405,7 @@ signals_reach_the_thread_meant(void)
 	signal(SIGUSR1, on_usr);
 	zero(pthread_create(&t, NULL, await_signal, (void *)&tid));
 	while (tid == 0)
-		sched_yield();
+		give_way();
 	ok(syscall(SYS_tgkill, getpid(), tid, SIGUSR1));
 	zero(pthread_join(t, NULL));
 	check_eq(handled_by, tid);
@@ -409,7 +413,7 @@ signals_reach_the_thread_meant(void)
 	handled_by = tid = 0;
 	zero(pthread_create(&t, NULL, await_signal, (void *)&tid));
 	while (tid == 0)
-		sched_yield();
+		give_way();
 	sigemptyset(&s);
 	sigaddset(&s, SIGUSR1);
 	zero(pthread_sigmask(SIG_BLOCK, &s, NULL));
@@ -422,7 +426,7 @@ static void *
 change_credentials(void *arg)
 {
 	while (!atomic_load(&go))
-		sched_yield();
+		give_way();
 	check_eq(getuid(), STUDENT);
 	return arg;
 }
@@ -473,7 +477,7 @@ root_that_is_given_up_does_not_come_back(void)
 
 			zero(pthread_create(&t, NULL, set_and_set, NULL));
 			while (times_set < 10)
-				sched_yield();
+				give_way();
 			ok(syscall(SYS_setresuid, STUDENT, STUDENT, STUDENT));
 			for (int k = 0; k < 20; k++) {
 				ok(syscall(SYS_getresuid, &r, &e, &s));
@@ -530,7 +534,7 @@ futex_wait_and_wake(void)
 	for (int i = 0; i < 3; i++)
 		zero(pthread_create(&t[i], NULL, wait_on_word, &ready));
 	while (atomic_load(&ready) < 3)
-		sched_yield();
+		give_way();
 	t_msleep(30);
 	check_eq(futex(&word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0), 1);
 	while (woken < 2)
@@ -572,7 +576,7 @@ futex_between_processes(void)
 	atomic_store(shared, 1);
 	futex(shared, FUTEX_WAKE, 1, NULL, NULL, 0);
 	while (atomic_load(&two[1]) == 0)
-		sched_yield();
+		give_way();
 	t_msleep(20);
 	atomic_store(two, 1);		/* Another address, the same page of the same file. */
 	futex(two, FUTEX_WAKE, 1, NULL, NULL, 0);
@@ -607,7 +611,7 @@ futex_bitset_requeue_and_wake_op(void)
 	zero(pthread_create(&t1, NULL, wait_bits, &w1));
 	zero(pthread_create(&t2, NULL, wait_bits, &w2));
 	while (atomic_load(&ready) < 2)
-		sched_yield();
+		give_way();
 	t_msleep(30);
 	check_eq(futex(&a, FUTEX_WAKE_BITSET_PRIVATE, 10, NULL, NULL, 4), 0);
 	check_eq(futex(&a, FUTEX_WAKE_BITSET_PRIVATE, 10, NULL, NULL, 2), 1);
@@ -620,7 +624,7 @@ futex_bitset_requeue_and_wake_op(void)
 	for (int i = 0; i < 4; i++)
 		zero(pthread_create(&t[i], NULL, wait_bits, &w1));
 	while (atomic_load(&ready) < 4)
-		sched_yield();
+		give_way();
 	t_msleep(30);
 	fails(futex(&a, FUTEX_CMP_REQUEUE_PRIVATE, 1, (void *)100, &b, 9), EAGAIN);
 	check_eq(futex(&a, FUTEX_CMP_REQUEUE_PRIVATE, 1, (void *)2, &b, 0), 3);
@@ -720,7 +724,7 @@ make_spinners(void *arg)
 			 &there));
 		let_go = i;
 		while (there)
-			sched_yield();
+			give_way();
 	}
 	return arg;
 }
