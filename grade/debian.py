@@ -6,6 +6,7 @@ machine's package lists nor its foreign architectures change.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 from pathlib import Path
@@ -33,9 +34,11 @@ def options(arch: str) -> list[str]:
         (state / folder).mkdir(parents=True, exist_ok=True)
     (state / "status").touch()
     fresh = state / "fetched"
-    if not fresh.exists():
-        run(["apt-get", *chosen, "-q", "update"], str(state))
-        fresh.touch()
+    with open(state / "lock", "wb") as lock:        # make fetches several packages at once; apt waits for nobody
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not fresh.exists():
+            run(["apt-get", *chosen, "-q", "update"], str(state))
+            fresh.touch()
     return chosen
 
 

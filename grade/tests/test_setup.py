@@ -5,12 +5,18 @@ from __future__ import annotations
 
 import ast
 import os
+import platform
 import re
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
+from grade import debian
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 QEMU = {"x86_64": "qemu-system-x86", "aarch64": "qemu-system-arm"}
@@ -87,3 +93,22 @@ def test_what_the_harness_imports_is_installed_on_every_machine_and_looked_for(t
     assert {"pytest", "elftools", "pexpect"} <= foreign <= set(looked_for.split())
     packages = {f"python3-{'pyelftools' if name == 'elftools' else name}" for name in foreign}
     assert packages <= asked
+
+
+def test_lists_of_packages_are_fetched_once_however_many_ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    updates, at_once = [], threading.Barrier(4)
+
+    def update(command: list[str], folder: str) -> None:
+        updates.append(folder)
+        time.sleep(0.2)     # long enough for the others to ask
+
+    def ask(_: int) -> list[str]:
+        at_once.wait(20)
+        return debian.options(arch)
+
+    arch = OTHER[platform.machine()]
+    monkeypatch.setattr(debian, "ROOT", tmp_path)
+    monkeypatch.setattr(debian, "run", update)
+    with ThreadPoolExecutor(4) as pool:
+        assert len({tuple(words) for words in pool.map(ask, range(4))}) == 1
+    assert len(updates) == 1
