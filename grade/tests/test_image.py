@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import platform
@@ -188,10 +189,8 @@ def test_the_kernels_own_symbols_are_those_that_nm_sees_in_its_code(build: Build
 
 
 def test_the_table_in_the_image_is_of_these_symbols(build: Build) -> None:
-    opened = Image(build.symbols)
-    start, end = opened.sym(BEGIN), opened.sym(END)
-    table = opened.bytes_at(start, end - start)
-    opened.close()
+    with contextlib.closing(Image(build.symbols)) as opened:
+        table = opened.bytes_at(opened.sym(BEGIN), opened.sym(END) - opened.sym(BEGIN))
     count, = struct.unpack_from("<I", table)
     offsets = struct.unpack_from(f"<{count}I", table, 4)
     places = struct.unpack_from(f"<{count}I", table, 4 + 4 * count)
@@ -210,8 +209,11 @@ def test_an_image_without_text_or_space_has_no_table(path: Path) -> None:
 def test_names_that_do_not_fit_are_not_written(build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copy = tmp_path / "rampart.sym"
     copy.write_bytes(build.symbols.read_bytes())
-    monkeypatch.setattr(ksyms, "text_symbols", lambda elf: [(0, "f" * 0x10000)])
-    with pytest.raises(SystemExit, match="the names take 65549 bytes, and the linker script leaves 49152"):
+    with contextlib.closing(Image(build.symbols)) as opened:
+        space = opened.sym(END) - opened.sym(BEGIN)
+    name = "f" * (space - len(ksyms.packed([(0, "")])) + 1)
+    monkeypatch.setattr(ksyms, "text_symbols", lambda elf: [(0, name)])
+    with pytest.raises(SystemExit, match=f"the names take {space + 1} bytes, and the linker script leaves {space}"):
         write(copy)
     assert copy.read_bytes() == build.symbols.read_bytes()
 

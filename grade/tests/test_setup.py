@@ -10,7 +10,6 @@ import re
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -96,11 +95,13 @@ def test_what_the_harness_imports_is_installed_on_every_machine_and_looked_for(t
 
 
 def test_lists_of_packages_are_fetched_once_however_many_ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    updates, at_once = [], threading.Barrier(4)
+    updates, at_once, another = [], threading.Barrier(4), threading.Event()
 
     def update(command: list[str], folder: str) -> None:
         updates.append(folder)
-        time.sleep(0.2)     # long enough for the others to ask
+        if len(updates) > 1:
+            another.set()
+        another.wait(0.2)       # for what must not come
 
     def ask(_: int) -> list[str]:
         at_once.wait(20)

@@ -55,3 +55,18 @@ def test_no_module_defines_a_function_or_a_test_twice() -> None:
     assert Path(__file__).resolve() in modules
     twice = {str(p.relative_to(ROOT)): names for p in modules if (names := defined_twice(p.read_text()))}
     assert not twice
+
+
+WAITS = re.compile(r"while \(.*\)\n\s*sched_yield\(\);")
+
+
+def test_no_program_that_labs_run_waits_without_giving_way() -> None:
+    """Where QEMU counts instructions, the CPU that is waited for may not get its turn for minutes (user/cpu.h)."""
+    run = set(re.findall(r'"/bin/(test-\w+)"', (ROOT / "user/lab/program.h").read_text()))
+    for lab in (ROOT / "labs").glob("*/lab.toml"):
+        run |= {name for name in re.findall(r"test-\w+", lab.read_text())}
+    files = [ROOT / "user" / "lab" / "program.h", *(ROOT / "labs").glob("*/programs/*.c"),
+             *(ROOT / "user" / "test" / f"{name.removeprefix('test-')}.c" for name in run)]
+    assert {"test-threads", "test-fork_cow"} <= run and len(files) > 20
+    assert [str(p.relative_to(ROOT)) for p in files if WAITS.search(p.read_text())] == []
+    assert WAITS.search((ROOT / "user/test/jobs.c").read_text()), "what is looked for is found where it is"
