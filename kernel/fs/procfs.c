@@ -82,13 +82,10 @@ node_mode(const struct proc_node *n)
 {
 	struct file *f;
 	uint32_t mode = n->entry->mode;
-	bool cloexec;
 
 	if (mode || !n->process)
 		return mode;
-	spin_lock(&n->process->lock);
-	f = n->process->files ? files_file(n->process->files, n->id, &cloexec) : NULL;
-	spin_unlock(&n->process->lock);
+	f = procfs_file(n->process, n->id, NULL);
 	if (!f)
 		return 0;
 	mode = 0100 | (f->mode & FILE_READ ? 0400 : 0) | (f->mode & FILE_WRITE ? 0200 : 0);

@@ -48,6 +48,8 @@ extern const struct proc_entry procfs_process;	/* /proc/PID */
 int procfs_find_process(const struct proc_node *n, int pid, struct proc_node *child);
 int procfs_next_process(const struct proc_node *n, int from);
 
+/* The file of p's descriptor fd with a reference, and (unless NULL) whether it is closed on exec; or NULL. */
+must_use struct file *procfs_file(struct process *p, int fd, bool *cloexec);
 /* May the current process see p's memory map, environment, files: its owner, or root. */
 bool procfs_may_inspect(struct process *p);
 /* Who owns p's files in /proc: p's user, or root if p's memory is not its user's to see. */

@@ -60,19 +60,6 @@ take_vm(struct process *p)
 	return vm;
 }
 
-static struct files *
-take_files(struct process *p)
-{
-	struct files *files;
-
-	spin_lock(&p->lock);
-	files = p->files;
-	if (files)
-		files_get(files);
-	spin_unlock(&p->lock);
-	return files;
-}
-
 /* The thread that n is about, or the process's first one; process_lock is held.  NULL: gone. */
 static struct thread *
 thread_of(const struct proc_node *n)
@@ -88,6 +75,18 @@ thread_of(const struct proc_node *n)
 	if (!list_empty(&p->threads))
 		return list_first(&p->threads, struct thread, siblings);
 	return p->last;
+}
+
+/* Slots of the table of descriptors. */
+static unsigned
+fd_capacity(struct process *p)
+{
+	unsigned n;
+
+	spin_lock(&p->lock);
+	n = p->files ? READ_ONCE(p->files->capacity) : 0;
+	spin_unlock(&p->lock);
+	return n;
 }
 
 /* ---- stat and status ---- */
@@ -314,7 +313,6 @@ status_show(struct text *t, const struct proc_node *n)
 {
 	struct process *p = n->process;
 	struct snapshot s;
-	struct files *files;
 	struct vm *vm;
 	int err = snapshot(&s, n);
 
@@ -332,10 +330,7 @@ status_show(struct text *t, const struct proc_node *n)
 		    s.state, state_name(s.state), s.tgid, s.id, s.ppid);
 	text_printf(t, "TracerPid:\t0\n");
 	print_identity(t, p);
-	files = take_files(p);
-	text_printf(t, "FDSize:\t%u\n", files ? files->capacity : 0);
-	if (files)
-		files_put(files);
+	text_printf(t, "FDSize:\t%u\n", fd_capacity(p));
 	vm = take_vm(p);
 	if (vm) {
 		print_memory(t, vm);
@@ -567,24 +562,23 @@ root_follow(const struct proc_node *n, struct path *out)
 
 /* ---- Open files ---- */
 
-static struct file *
-take_file(const struct proc_node *n, int fd)
+/* No reference to the table is taken: a program that is executed keeps its table, and the record locks with
+ * it, only if nobody shares that. */
+struct file *
+procfs_file(struct process *p, int fd, bool *cloexec)
 {
-	struct files *files = take_files(n->process);
 	struct file *f;
-	bool cloexec;
 
-	if (!files)
-		return NULL;
-	f = files_file(files, fd, &cloexec);
-	files_put(files);
+	spin_lock(&p->lock);
+	f = p->files ? files_file(p->files, fd, cloexec) : NULL;
+	spin_unlock(&p->lock);
 	return f;
 }
 
 static int
 find_fd(const struct proc_node *n, int fd, struct proc_node *child)
 {
-	struct file *f = take_file(n, fd);
+	struct file *f = procfs_file(n->process, fd, NULL);
 
 	if (!f)
 		return -ENOENT;
@@ -598,20 +592,19 @@ find_fd(const struct proc_node *n, int fd, struct proc_node *child)
 static int
 next_fd(const struct proc_node *n, int from)
 {
-	struct files *files = take_files(n->process);
-	int fd = -1;
+	struct process *p = n->process;
+	int fd;
 
-	if (files) {
-		fd = files_next(files, from);
-		files_put(files);
-	}
+	spin_lock(&p->lock);
+	fd = p->files ? files_next(p->files, from) : -1;
+	spin_unlock(&p->lock);
 	return fd;
 }
 
 static int
 fd_follow(const struct proc_node *n, struct path *out)
 {
-	struct file *f = take_file(n, n->id);
+	struct file *f = procfs_file(n->process, n->id, NULL);
 
 	if (!f)
 		return -ENOENT;
@@ -624,12 +617,13 @@ fd_follow(const struct proc_node *n, struct path *out)
 static int
 fdinfo_show(struct text *t, const struct proc_node *n)
 {
-	struct file *f = take_file(n, n->id);
+	bool cloexec;
+	struct file *f = procfs_file(n->process, n->id, &cloexec);
 
 	if (!f)
 		return -ENOENT;
 	text_printf(t, "pos:\t%lu\nflags:\t0%o\nmnt_id:\t%d\nino:\t%lu\n", READ_ONCE(f->pos),
-		    f->flags, f->path.mount->id, f->inode->ino);
+		    f->flags | (cloexec ? O_CLOEXEC : 0), f->path.mount->id, f->inode->ino);
 	file_put(f);
 	return 0;
 }

@@ -591,6 +591,55 @@ children_of_the_program_before(void)
 	ok(umount2("m", MNT_DETACH));
 }
 
+/* argv: "--again", how many times more, the end of a pipe that hears when it is enough. */
+static int
+sub_again(char **argv)
+{
+	char left[12], *again[] = { argv[0], argv[1], left, argv[3], NULL };
+	int n = atoi(argv[2]);
+
+	if (n == 0)
+		return write(atoi(argv[3]), "", 1) == 1 ? pause() : 1;
+	snprintf(left, sizeof(left), "%d", n - 1);
+	execv("/proc/self/exe", again);
+	return 1;
+}
+
+/* Whoever reads what /proc tells of descriptors does not share them. */
+static void
+record_locks_while_others_look(void)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	int fd = ok(open("f", O_RDWR | O_CREAT, 0600)), ends[2];
+	char path[32], end[12], buf[64];
+	bool locked, told;
+
+	ok(pipe(ends));
+	pid_t p = t_fork();
+	if (p == 0) {
+		close(ends[0]);
+		ok(fcntl(fd, F_SETLK, &lock));
+		snprintf(end, sizeof(end), "%d", ends[1]);
+		execl("/proc/self/exe", "exec", "--again", "500", end, NULL);
+		_exit(126);
+	}
+	ok(close(ends[1]));
+	ok(fcntl(ends[0], F_SETFL, O_NONBLOCK));
+	snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", p, fd);
+	do {
+		int info = ok(open(path, O_RDONLY));
+
+		ok(read(info, buf, sizeof(buf)));	/* Rampart's is empty if an exec came in between. */
+		ok(close(info));
+		told = read(ends[0], buf, 1) >= 0;
+	} while (!told);
+	ok(fcntl(fd, F_GETLK, &lock));
+	locked = lock.l_type == F_WRLCK && lock.l_pid == p;
+	ok(kill(p, SIGKILL));
+	t_wait(p);
+	check(locked);
+}
+
 static const struct test tests[] = {
 	TEST(arguments_and_environment_arrive),
 	TEST(auxiliary_vector),
@@ -605,6 +654,7 @@ static const struct test tests[] = {
 	TEST(set_user_id_programs),
 	TEST(robust_lists_of_set_id_programs),
 	TEST(children_of_the_program_before),
+	TEST(record_locks_while_others_look),
 	{ NULL, NULL },
 };
 
@@ -631,6 +681,8 @@ main(int argc, char **argv)
 		return argc != atoi(argv[2]);
 	if (strcmp(role, "--outlive") == 0)	/* the child that it finds, and lets go */
 		return close(atoi(argv[2])) == 0 && waitpid(-1, NULL, __WALL) > 0 ? 7 : 8;
+	if (strcmp(role, "--again") == 0)
+		return sub_again(argv);
 	if (strcmp(role, "--pause-after") == 0) {
 		for (;;)
 			pause();

@@ -152,6 +152,26 @@ named_thread(void *barrier)
 }
 
 static void
+descriptors_tell_how_they_are_open(void)
+{
+	const int flags[] = { O_RDONLY, O_WRONLY | O_APPEND | O_CLOEXEC };
+	const char *says;
+	char name[24];
+
+	for (int i = 0; i < 2; i++) {
+		int fd = ok(open("f", flags[i] | O_CREAT, 0600));
+
+		check_eq(lseek(fd, 7, SEEK_SET), 7);
+		snprintf(name, sizeof(name), "fdinfo/%d", fd);
+		check(slurp(path_of(getpid(), name)) > 0);
+		check(strncmp(text, "pos:\t7\n", strlen("pos:\t7\n")) == 0);
+		says = strstr(text, "flags:\t0");
+		check(says != NULL);
+		check_eq(strtol(says + strlen("flags:\t"), NULL, 8) & (O_ACCMODE | O_APPEND | O_CLOEXEC), flags[i]);
+	}
+}
+
+static void
 threads_have_names(void)
 {
 	pthread_barrier_t barrier;
@@ -401,6 +421,7 @@ static const struct test tests[] = {
 	TEST(maps_tell_of_a_mapping),
 	TEST(arguments_and_environment),
 	TEST(descriptors_are_links),
+	TEST(descriptors_tell_how_they_are_open),
 	TEST(threads_have_names),
 	TEST(strangers_see_little),
 	TEST(descriptors_are_ones_own),
