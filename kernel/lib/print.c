@@ -19,6 +19,7 @@ static uint64_t ring_end;	   /* [log_lock] bytes ever written */
 struct out {
 	char *buf;
 	size_t size, len; /* len counts what would be written */
+	bool log;	  /* no control characters out of strings */
 };
 
 static void
@@ -117,9 +118,20 @@ parse_length(const char *f, unsigned *bytes)
 }
 
 static void
+put_string(struct out *o, struct spec *s, const char *str)
+{
+	size_t start = o->len;
+
+	s->zero = false;
+	put_padded(o, s, "", str, s->precision >= 0 ? strnlen(str, (size_t)s->precision) : strlen(str), 0);
+	for (size_t i = start; o->log && i < MIN(o->len, o->size); i++)
+		if ((unsigned char)o->buf[i] < ' ' || o->buf[i] == 0x7f)
+			o->buf[i] = '?';
+}
+
+static void
 put_conversion(struct out *o, char c, struct spec *s, unsigned bytes, va_list *ap)
 {
-	const char *str;
 	uint64_t v;
 	int64_t i;
 	char ch;
@@ -150,10 +162,7 @@ put_conversion(struct out *o, char c, struct spec *s, unsigned bytes, va_list *a
 		put_padded(o, s, "", &ch, 1, 0);
 		break;
 	case 's':
-		str = format_string(va_arg(*ap, const char *));
-		s->zero = false;
-		put_padded(o, s, "", str,
-			   s->precision >= 0 ? strnlen(str, (size_t)s->precision) : strlen(str), 0);
+		put_string(o, s, format_string(va_arg(*ap, const char *)));
 		break;
 	case '%':
 		put(o, '%');
@@ -165,10 +174,9 @@ put_conversion(struct out *o, char c, struct spec *s, unsigned bytes, va_list *a
 	}
 }
 
-int
-vsnprintf(char *buf, size_t size, const char *fmt, va_list args)
+static void printf_like(2, 0)
+format(struct out *o, const char *fmt, va_list args)
 {
-	struct out o = {buf, size, 0};
 	va_list ap;
 
 	va_copy(ap, args);
@@ -177,7 +185,7 @@ vsnprintf(char *buf, size_t size, const char *fmt, va_list args)
 		unsigned bytes;
 
 		if (*f != '%') {
-			put(&o, *f);
+			put(o, *f);
 			continue;
 		}
 		for (f++;; f++) {
@@ -204,11 +212,19 @@ vsnprintf(char *buf, size_t size, const char *fmt, va_list args)
 		f = parse_length(f, &bytes);
 		if (!*f)
 			break;
-		put_conversion(&o, *f, &s, bytes, &ap);
+		put_conversion(o, *f, &s, bytes, &ap);
 	}
 	va_end(ap);
-	if (size)
-		buf[o.len < size ? o.len : size - 1] = '\0';
+	if (o->size)
+		o->buf[MIN(o->len, o->size - 1)] = '\0';
+}
+
+int
+vsnprintf(char *buf, size_t size, const char *fmt, va_list ap)
+{
+	struct out o = {.buf = buf, .size = size};
+
+	format(&o, fmt, ap);
 	return (int)o.len;
 }
 
@@ -279,9 +295,10 @@ static void printf_like(2, 0)
 vlog(bool console, const char *fmt, va_list ap)
 {
 	char line[512];
-	int n = vsnprintf(line, sizeof(line), fmt, ap);
+	struct out o = {.buf = line, .size = sizeof(line), .log = true};
 
-	log_text(line, MIN((size_t)n, sizeof(line) - 1), console);
+	format(&o, fmt, ap);
+	log_text(line, MIN(o.len, sizeof(line) - 1), console);
 }
 
 void

@@ -9,7 +9,10 @@
 
 #include "kernel/types.h"
 
-/* Writes to the kernel log, and to the console unless the kernel was started with `quiet`. */
+/*
+ * Writes to the kernel log, and to the console unless the kernel was started with `quiet`.  Control
+ * characters of a %s, which may be a program's name, become '?': no user's text makes up lines.
+ */
 void kprintf(const char *fmt, ...) printf_like(1, 2);
 
 /* Writes to the kernel log and always to the console: oopses, attack reports, panics. */
