@@ -12,14 +12,13 @@ from grade.attacks import harden_off
 from grade.image import Image
 from grade.moments import Event, draw, qemu_seed, visit
 from grade.plugin import Boot, Build
-from grade.qemu import Machine
+from grade.qemu import PROMPT, Machine
 from grade.spaces import Kernel
 from grade.tests.test_harden import told
 
 pytestmark = [pytest.mark.guest, pytest.mark.arch("aarch64")]    # x86_64 has no numbers, and says so
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PROMPT = r"[#$] (?:\x1b\[6n)?\Z"
 GENERATION = 1 << 16        # arch_pt.asid: the generation from this bit on, and the number
 FEW = 12                    # numbers that the kernel is left with: more than CPUs, fewer than processes
 MOMENTS = 40

@@ -16,12 +16,11 @@ from grade.exclog import ArmException, ExcLog, X86Exception
 from grade.image import Image
 from grade.make import make
 from grade.plugin import Boot, Build
-from grade.qemu import ARCHES, Machine
+from grade.qemu import ARCHES, PROMPT, Machine
 from grade.spaces import Kernel
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ATTACKS = {arch: attacks(ROOT / "user" / "attack", arch) for arch in ARCHES}
-PROMPT = r"[#$] (?:\x1b\[6n)?\Z"
 USER_END = 1 << 47
 PROGRAMS = {"x86_64": 0x5555_5555_4000, "aarch64": 0xAAAA_AAAA_0000}    # position-independent ones lie from there up
 STACKS = (0xFFFF_C900_0000_0000, 0xFFFF_D980_0000_0000)    # wherever kaslr puts their area

@@ -12,12 +12,11 @@ from grade.disasm import Function, functions, functions_with_arrays
 from grade.image import Image
 from grade.moments import Event, draw, qemu_seed, visit
 from grade.plugin import Boot, Build
-from grade.qemu import Machine
+from grade.qemu import PROMPT, Machine
 from grade.spaces import Kernel
 from grade.tests.test_harden import load, told  # noqa: F401  (load is a fixture)
 
 MOMENTS = 8
-PROMPT = r"[#$] (?:\x1b\[6n)?\Z"
 
 
 # ---- in a machine that stands -----------------------------------------------------------------------------

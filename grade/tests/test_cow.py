@@ -14,12 +14,11 @@ from grade.frames import at_rest, wrong_references, wrongly_writable
 from grade.image import Image
 from grade.moments import Event, Moment, draw, qemu_seed, visit
 from grade.plugin import Boot, Build
-from grade.qemu import Machine
+from grade.qemu import PROMPT, Machine
 from grade.spaces import Kernel
 from grade.tests.test_harden import told
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PROMPT = r"[#$] (?:\x1b\[6n)?\Z"
 ROUNDS, LOOKS = 32, 250     # of test-cow: each round comes by cow_look eight times at least
 MOMENTS = 16
 PAGES, FILL = 4, 0x46       # user/test/cow.c

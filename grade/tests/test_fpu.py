@@ -12,13 +12,12 @@ from grade.attacks import current_name, harden_off
 from grade.image import Image
 from grade.moments import Event, draw, visit
 from grade.plugin import Boot, Build
-from grade.qemu import Machine
+from grade.qemu import PROMPT, Machine
 from grade.spaces import Kernel
 from grade.tests.test_harden import told
 from grade.vectors import SIZE, vectors, words
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PROMPT = r"[#$] (?:\x1b\[6n)?\Z"
 TAG = 0xF1          # the top byte of every word of a pattern: user/test/hold.c
 MOMENTS, SOAK_SEEDS = 40, 6
 PROGRAMS = 8        # how many of the programs that begin are looked at

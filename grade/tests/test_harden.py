@@ -15,7 +15,7 @@ from grade.cpus import CPUS
 from grade.image import Image
 from grade.moments import Event, draw, visit
 from grade.plugin import Boot, Build
-from grade.qemu import Machine
+from grade.qemu import PROMPT, Machine
 from grade.rows import rows
 from grade.spaces import Kernel
 from grade.walk import (Space, aliases_of, find, mapped_between, user_accessible, writable_aliases_of,
@@ -26,7 +26,6 @@ from grade.walk_x86_64 import CR0_WP, CR4_SMAP, CR4_SMEP, CR4_UMIP, EFER_NXE
 ROOT = Path(__file__).resolve().parent.parent.parent
 # The rows whose state this file sees from outside; the others have files of their own.
 ROWS = ("nx", "wp", "wx", "null-guard", "stack-guard", "smep", "smap", "umip")
-PROMPT = r"[#$] (?:\x1b\[6n)?\Z"
 
 KSTACK_SIZE = 32768
 KSTACK_AREA_SIZE, DIRECT_MAP_SIZE = 1 << 39, 48 << 40     # arch/*/machine.h

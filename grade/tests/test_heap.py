@@ -12,11 +12,10 @@ from grade.heap import Slab, cpu_heads, slabs, walk
 from grade.image import Image
 from grade.moments import Event, draw, qemu_seed, visit
 from grade.plugin import Boot, Build
-from grade.qemu import Machine
+from grade.qemu import PROMPT, Machine
 from grade.spaces import Kernel
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PROMPT = r"[#$] (?:\x1b\[6n)?\Z"
 MOMENTS = 6
 DIRECT_MAP_SIZE = 48 << 40      # arch/*/machine.h
 

@@ -22,7 +22,7 @@ from grade.image import Image
 from grade.moments import qemu_seed
 from grade.places import DRAWS, PARTS, chosen_places, linked_places, related, too_few
 from grade.plugin import Boot, Build
-from grade.qemu import ARCHES, Machine
+from grade.qemu import ARCHES, PROMPT, Machine
 from grade.spaces import Kernel
 from grade.walk import mapped_between
 
@@ -37,7 +37,6 @@ STARTS, SOAK_STARTS = 64, 448
 FAIR = range(7, 58)
 # The choice comes before the machine matters, so it may be one whose firmware is done at once.
 QUICK = {"x86_64": "microvm", "aarch64": "virt"}
-PROMPT = r"[#$] (?:\x1b\[6n)?\Z"
 
 
 def steps(image: Image) -> tuple[int, int]:

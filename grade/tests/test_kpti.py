@@ -11,7 +11,7 @@ from grade.attacks import harden_off
 from grade.image import Image
 from grade.moments import Event, draw, qemu_seed, visit
 from grade.plugin import Boot
-from grade.qemu import Machine
+from grade.qemu import PROMPT, Machine
 from grade.spaces import Kernel
 from grade.tests.test_harden import load, told  # noqa: F401  (load is a fixture)
 from grade.walk import Mapping
@@ -21,7 +21,6 @@ pytestmark = [pytest.mark.guest, pytest.mark.arch("aarch64")]
 
 MOMENTS = 12
 KERNEL_HALF = 1 << 63
-PROMPT = r"[#$] (?:\x1b\[6n)?\Z"
 TRAMPOLINE = 0xFFFF_FF00_0000_0000
 PAGE = 4096
 # ARM D1.3.1: its second half are the vectors.

@@ -13,13 +13,13 @@ from grade.entry_area import BASE, CPUS_MAX, STRIDE, EntryArea
 from grade.image import Image
 from grade.moments import Event, draw, qemu_seed, visit
 from grade.plugin import Boot
+from grade.qemu import PROMPT
 from grade.spaces import Kernel
 from grade.tests.test_harden import load, told  # noqa: F401  (load is a fixture)
 
 pytestmark = [pytest.mark.guest, pytest.mark.arch("x86_64")]
 
 MOMENTS = 10
-PROMPT = r"[#$] (?:\x1b\[6n)?\Z"
 PAGE = 4096
 GLOBAL_PAGES = 1 << 63
 TRAP_FLAG = 1 << 8      # of RFLAGS: a #DB after the next instruction (SDM 3A 2.3)

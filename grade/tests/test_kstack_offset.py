@@ -9,7 +9,7 @@ from grade.attacks import current_name, harden_off
 from grade.depths import POINTER, unfair
 from grade.image import Image
 from grade.plugin import Boot
-from grade.qemu import Machine
+from grade.qemu import PROMPT, Machine
 from grade.spaces import Kernel
 from grade.tests.test_harden import told
 
@@ -17,7 +17,6 @@ KSTACK_SIZE = 32768
 STEP, PLACES = 16, 32
 CALLS = 320
 CHILDREN = 48
-PROMPT = r"[#$] (?:\x1b\[6n)?\Z"
 
 pytestmark = pytest.mark.guest
 

@@ -14,14 +14,13 @@ from grade.image import Image
 from grade.moments import Event, draw, visit
 from grade.pins import writes_of
 from grade.plugin import Boot
-from grade.qemu import Machine
+from grade.qemu import PROMPT, Machine
 from grade.spaces import Kernel
 from grade.tests.test_harden import told
 from grade.walk import aliases_of, writable_aliases_of
 from grade.walk_aarch64 import SCTLR_SPAN, SCTLR_UMA, SCTLR_WXN
 from grade.walk_x86_64 import CR0_WP, CR4_SMAP, CR4_SMEP, CR4_UMIP
 
-PROMPT = r"[#$] (?:\x1b\[6n)?\Z"
 CR0_MP, CR4_PGE, CR4_FSGSBASE = 1 << 1, 1 << 7, 1 << 16     # SDM 3A 2.5
 SCTLR_NTWE = 1 << 18        # ARM D17.2.118
 MOMENTS, ROUNDS, SOAK_SEEDS = 12, 4, 6

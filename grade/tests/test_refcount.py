@@ -16,12 +16,11 @@ from grade.frames import frames
 from grade.heap import slabs
 from grade.image import Image
 from grade.plugin import Boot, Build
-from grade.qemu import Machine
+from grade.qemu import PROMPT, Machine
 from grade.spaces import Kernel
 from grade.tests.test_harden import told
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PROMPT = r"[#$] (?:\x1b\[6n)?\Z"
 MAX, STUCK = (1 << 31) - 1, 0xC000_0000     # kernel/harden/refcount.h
 FULL = (1 << 32) - 1
 # user/test/refs.c's steps of a file, and then of a page.

@@ -11,10 +11,10 @@ import pytest
 from grade.branches import STARTUP, THUNKS, Predicted, guessed, straight_on_aarch64, straight_on_x86_64
 from grade.disasm import Function, functions
 from grade.plugin import Boot, Build
+from grade.qemu import PROMPT
 from grade.tests.test_harden import told
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PROMPT = r"[#$] (?:\x1b\[6n)?\Z"
 UNGUARDED = {"x86_64": lambda code: guessed(code) + straight_on_x86_64(code), "aarch64": straight_on_aarch64}
 
 

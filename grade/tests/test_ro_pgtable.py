@@ -12,7 +12,7 @@ from grade.attacks import current_name, harden_off
 from grade.image import Image
 from grade.moments import Event, Moment, draw, qemu_seed, visit
 from grade.plugin import Boot
-from grade.qemu import Machine
+from grade.qemu import PROMPT, Machine
 from grade.spaces import Kernel
 from grade.tests.test_harden import load, told  # noqa: F401  (load is a fixture)
 from grade.walk import Space, table_pages, writable_aliases_of
@@ -20,7 +20,6 @@ from grade.walk import Space, table_pages, writable_aliases_of
 pytestmark = pytest.mark.guest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PROMPT = r"[#$] (?:\x1b\[6n)?\Z"
 BLOCK = 2 << 20
 MOMENTS, OPEN = 4, 3     # drawn anywhere; drawn among the ends of windows
 WINDOWS = 4

@@ -17,7 +17,7 @@ import pytest
 from grade.deadline import Deadline, DeadlineError
 from grade.frames import at_rest, in_use, wrong_references
 from grade.plugin import Boot
-from grade.qemu import Machine
+from grade.qemu import PROMPT, Machine
 from grade.spaces import Kernel
 
 pytestmark = pytest.mark.guest
@@ -25,7 +25,6 @@ soak = pytest.mark.soak
 NMI = pytest.mark.arch("x86_64")    # on aarch64 the kernel has no interrupts that it cannot mask
 
 KernelOf = Callable[[Machine], Kernel]
-PROMPT = r"[#$] (?:\x1b\[6n)?\Z"
 TROUBLE = re.compile(r"(?i)oops|panic|assert|not ok|BUG:|register|backtrace|refcount")
 STACK = 32768
 SLACK = 128     # frames: what the heap's lists and empty slabs keep on each CPU, a shell that has grown

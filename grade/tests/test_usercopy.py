@@ -13,7 +13,6 @@ from grade.gate import Case, Gate, image_cases, object_cases, stack_cases
 from grade.heap import slabs
 from grade.image import Image
 from grade.plugin import Boot, Build
-from grade.qemu import Machine
 from grade.spaces import Kernel
 
 ROOT = Path(__file__).resolve().parent.parent.parent

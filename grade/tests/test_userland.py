@@ -13,9 +13,8 @@ import pytest
 from grade.image import Image
 from grade.initrd import Archive
 from grade.plugin import Boot, Build
-from grade.qemu import Machine
+from grade.qemu import PROMPT, Machine
 
-PROMPT = r"[#$] (?:\x1b\[6n)?\Z"
 # Host seconds for what takes about one on an idle host, and for what takes twenty.
 SOON, LONG = 90, 600
 # They load the kernel, and others judge what becomes of it.
