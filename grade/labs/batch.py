@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -244,23 +244,29 @@ def run(args: argparse.Namespace, again: bool = False) -> int:
     group = class_of(args, again)
     mine = [n for i, n in enumerate(sorted(group.people)) if i % args.shard[1] == args.shard[0]]
     results: dict[str, Result] = {}
+
+    def take_in(job: Future[Result]) -> Result:
+        try:
+            results[todo[job]] = job.result()
+        except Exception as error:      # noqa: B902 - whatever it is, it is this one's alone
+            results[todo[job]] = Result(todo[job], NOT_GRADED, why=f"{type(error).__name__}: {error}", spoiled=True)
+        return results[todo[job]]
+
     start = time.monotonic()
     pool = ThreadPoolExecutor(max_workers=args.jobs)
     todo = {pool.submit(grade_one, group, n): n for n in mine}
     interrupted = False
     try:
         for job in as_completed(todo):
-            name = todo[job]
-            try:
-                results[name] = job.result()
-            except Exception as error:      # noqa: B902 - whatever it is, it is this one's alone
-                results[name] = Result(name, NOT_GRADED, why=f"{type(error).__name__}: {error}", spoiled=True)
-            _progress(results[name], len(results), len(mine), time.monotonic() - start)
+            _progress(take_in(job), len(results), len(mine), time.monotonic() - start)
     except KeyboardInterrupt:
         interrupted = True
         print("stopping; what is graded stays so", flush=True)
     finally:
         pool.shutdown(cancel_futures=True)
+    for job, name in todo.items():      # who was under way at an interrupt is graded, too
+        if name not in results and not job.cancelled():
+            take_in(job)
     results |= {n: Result(n, NOT_GRADED, why="stopped before", spoiled=True) for n in mine if n not in results}
     if args.shard == (0, 1):
         write_summary(group.lab, group.out, [results[n] for n in mine], again)
