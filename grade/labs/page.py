@@ -4,6 +4,7 @@ and the same is said in words."""
 from __future__ import annotations
 
 import html
+import re
 from typing import Any
 
 ROW, SKIP, WIDTH = 30, 18, 640
@@ -28,7 +29,7 @@ section.no { border-left-color: var(--no) } section h3 { font-size: 1rem; margin
 section .state { float: right; margin-left: 1rem; font-weight: 700; color: var(--ok) }
 section.no .state { color: var(--no) }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem .8rem; margin: .5rem 0 .2rem; font-size: .92rem }
-dt { color: var(--dim) } dd { margin: 0; overflow-wrap: anywhere }
+dt { color: var(--dim) } dd { margin: 0; overflow-wrap: anywhere } .arrow { white-space: nowrap }
 code, pre, svg text { font-family: ui-monospace, monospace } code { font-size: .85em; color: var(--dim) }
 pre { overflow-x: auto; background: var(--card); border: 1px solid var(--line); padding: .7rem 1rem; border-radius: .3rem;
   font-size: .85rem; line-height: 1.4 }
@@ -93,6 +94,12 @@ def _figure(verdict: dict[str, Any]) -> str:
             f"<details><summary>The same in words</summary><pre>{words}</pre></details>")
 
 
+def prose(text: str) -> str:
+    """Escaped; what stands in backquotes is code, and no line ends inside an arrow."""
+    text = re.sub(r"`([^`\n]+)`", r"<code>\1</code>", html.escape(text))
+    return text.replace("-&gt;", "<span class=arrow>-&gt;</span>")
+
+
 def _verdict(v: dict[str, Any]) -> str:
     e = html.escape
     rows = [("seen", v["seen"])]
@@ -101,7 +108,7 @@ def _verdict(v: dict[str, Any]) -> str:
     state = f"{v['points']} / {v['max']}" if "max" in v else "passed" if v["passed"] else "failed"
     return (f"<section class={'ok' if v['passed'] else 'no'}><span class=state>{state}</span>"
             f"<h3>{'' if v['passed'] else '&#10007; '}{e(v['title'])}</h3><code>{e(v['name'])}</code><dl>"
-            + "".join(f"<dt>{name}</dt><dd>{e(text)}</dd>" for name, text in rows) + f"</dl>{_figure(v)}</section>\n")
+            + "".join(f"<dt>{name}</dt><dd>{prose(text)}</dd>" for name, text in rows) + f"</dl>{_figure(v)}</section>\n")
 
 
 def _lost(lost: dict[str, Any] | None) -> str:

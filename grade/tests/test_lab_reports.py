@@ -114,6 +114,10 @@ def test_no_text_of_a_submission_becomes_markup_or_draws_on_a_terminal(kind: str
     assert not re.search(r"(src|href)\s*=|@import|url\(", text), "the page needs another file"
 
 
+def test_what_stands_in_backquotes_is_code_and_arrows_stay_whole() -> None:
+    assert page.prose("`a<b` maps x -> y") == "<code>a&lt;b</code> maps x <span class=arrow>-&gt;</span> y"
+
+
 def test_an_address_space_is_drawn_and_said_in_words_with_the_page_marked() -> None:
     text = page.as_html(made("partly"))
     svg = re.search(r"<svg.*?</svg>", text, re.DOTALL)
