@@ -100,6 +100,8 @@ def do_grade(args: argparse.Namespace) -> int:
     if not isinstance(submission, SubmissionError):
         desk.record(own_lab, submission, data)
     print(report.terminal(data), end="")
+    if data["gated"] and own_lab.requires:
+        print(f"\n  {own_lab.name} needs {' and '.join(own_lab.requires)} done: without, a gate may stay shut for that alone.")
     return 0
 
 
@@ -189,6 +191,8 @@ def do_show(args: argparse.Namespace) -> int:
     print(f"{lab.title} ({lab.folder.name}), {lab.hours:g} hours (estimated)\n")
     if twist := read_ticket(ROOT, lab).twist:
         print(f"your own: {twist.text}\n")
+    if lab.requires:
+        print(f"to be done before: {', '.join(lab.requires)}\n")
     print("to edit:")
     print("".join(f"  {name}\n" for name in lab.editable))
     lines = reading_lines(lab, ROOT)

@@ -392,3 +392,9 @@ def test_a_hang_is_believed_when_it_comes_twice(monkeypatch: pytest.MonkeyPatch,
     run_scenarios(run, [boot, other])
     assert len(boots) == 2 and checks["early"].passed and checks["elsewhere"].passed
     assert (checks["late"].passed, checks["late"].seen) == (passed, seen)
+
+
+def test_a_lab_says_which_labs_it_stands_on(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, said in (("smap", True), ("seccomp", False)):
+        assert main(["show", name]) == 0
+        assert ("to be done before: wx" in capsys.readouterr().out) == said
