@@ -100,8 +100,6 @@ def do_grade(args: argparse.Namespace) -> int:
     if not isinstance(submission, SubmissionError):
         desk.record(own_lab, submission, data)
     print(report.terminal(data), end="")
-    if data["gated"] and own_lab.requires:
-        print(f"\n  {own_lab.name} needs {' and '.join(own_lab.requires)} done: without, a gate may stay shut for that alone.")
     return 0
 
 

@@ -10,6 +10,8 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from typing import Any
 
+from grade.labs.page import gate_rule
+
 PRAIRIELEARN_MAX = 1 << 20      # bytes of its results.json
 Data = dict[str, Any]
 
@@ -28,7 +30,7 @@ def _summary(data: Data) -> str:
         return f"{head}\n\n{data['problem']}\n{data['problem_text']}"
     closed = [f"closed gate: {g['title']}\n  seen: {g['seen']}" for g in data["gates"] if not g["passed"]]
     if closed:
-        closed.append("A kernel that breaks what worked before scores 0, whatever it defends.")
+        closed.append(gate_rule(data))
     lost = data["lost"]
     if lost:
         closed += [f"how that guest ended: {lost['what']}", *([f"last exception: {lost['exception']}"]

@@ -42,6 +42,14 @@ svg text.mark { fill: var(--mark); font-weight: 700 }
 """
 
 
+def gate_rule(data: dict[str, Any]) -> str:
+    """What a closed gate means, and what else may have closed it."""
+    rule = "A kernel that breaks what worked before scores 0, whatever it defends."
+    if data["requires"]:
+        rule += f" (Where {' and '.join(data['requires'])} is not done, a gate of this lab may be closed for that alone.)"
+    return rule
+
+
 def verb(problem: str) -> str:
     """What a submission that could not be graded does."""
     return {"missing file": "lacks a file", "not a plain file": "holds something that is no plain file",
@@ -144,8 +152,7 @@ def as_html(data: dict[str, Any]) -> str:
         out.append(f"<h2>The submission {e(verb(data['problem']))}</h2><pre>{e(data['problem_text'])}</pre>")
     else:
         if data["gated"]:
-            out.append("<p><strong>A gate is closed: a kernel that breaks what worked before scores 0, whatever it "
-                       "defends.</strong></p>")
+            out.append(f"<p><strong>A gate is closed. {e(gate_rule(data))}</strong></p>")
         checks = "<h2>Checks</h2>" + "".join(map(_verdict, data["checks"]))
         gates = "<h2>Gates</h2><p class=dim>What worked before must still work.</p>" + "".join(map(_verdict, data["gates"]))
         lost = _lost(data["lost"])

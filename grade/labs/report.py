@@ -9,7 +9,7 @@ from typing import Any
 
 from grade.labs.formats import as_junit
 from grade.labs.grading import Grade, Verdict
-from grade.labs.page import as_html, in_words, verb
+from grade.labs.page import as_html, gate_rule, in_words, verb
 
 FORMAT = "rampart/grade/1"
 
@@ -38,7 +38,7 @@ def as_dict(grade: Grade) -> dict[str, Any]:
 
     lost = _all_plain(grade.lost)
     return {"format": FORMAT, "lab": grade.lab.name, "arch": grade.lab.arch, "title": grade.lab.title,
-            "score": grade.score, "max": grade.lab.points, "submission": grade.submission, "seed": grade.seed,
+            "requires": list(grade.lab.requires), "score": grade.score, "max": grade.lab.points, "submission": grade.submission, "seed": grade.seed,
             "twist": grade.twist.text if grade.twist else "",
             "isolation": grade.isolation, "toolchain": grade.toolchain, "problem": grade.problem,
             "problem_text": plain(grade.problem_text), "gated": grade.gated, "lost": lost,
@@ -61,7 +61,7 @@ def terminal(data: dict[str, Any]) -> str:
         out.append(f"  {'ok  ' if g['passed'] else 'FAIL'}       {g['title']}" + ("" if g["passed"] else
                                                                                f"\n             seen: {g['seen']}"))
     if data["gated"]:
-        out.append("\n  A kernel that breaks what worked before scores 0, whatever it defends.")
+        out.append(f"\n  {gate_rule(data)}")
     out.append("")
     shown = False       # one address space is enough for a terminal; report.html has all
     for c in data["checks"]:

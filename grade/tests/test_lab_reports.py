@@ -114,6 +114,14 @@ def test_no_text_of_a_submission_becomes_markup_or_draws_on_a_terminal(kind: str
     assert not re.search(r"(src|href)\s*=|@import|url\(", text), "the page needs another file"
 
 
+def test_where_a_gate_is_closed_each_form_says_which_labs_this_one_stands_on() -> None:
+    data = made("gated")
+    forms = report.terminal, page.as_html, formats.as_gradescope
+    assert not any("is not done" in form(data) for form in forms)
+    data["requires"] = ["wx"]
+    assert all("Where wx is not done, a gate of this lab may be closed" in form(data) for form in forms)
+
+
 def test_what_stands_in_backquotes_is_code_and_arrows_stay_whole() -> None:
     assert page.prose("`a<b` maps x -> y") == "<code>a&lt;b</code> maps x <span class=arrow>-&gt;</span> y"
 
